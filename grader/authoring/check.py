@@ -1,0 +1,303 @@
+"""The gate: six points that every exercise must pass, each complaint with what mends it.
+
+What it measures is cached by the content of everything that it depends on, so that a change
+to one exercise costs that exercise.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from grader import catalog, source
+from grader.authoring import sync
+from grader.catalog import Entry
+from grader.engine import Engine
+from grader.errors import Fault
+from grader.exercise import Level, Mistake
+from grader.plugin import run
+from grader.verdict import Outcome, Status, Verdict
+
+SEEDS = 20
+STYLES = 2  # different correct solutions, at least
+CITED = re.compile(r"arXiv:\s*\d{4}\.\d{4,5}|\b(19|20)\d\d\b|LeetCode\s+\d+", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, and what mends it."""
+
+    exercise: str
+    what: str
+    mend: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the gate measured on one exercise."""
+
+    exercise: str
+    tests: int
+    mistakes: int
+    named: int
+    variants: int
+    problems: tuple[Problem, ...]
+
+
+def structure() -> list[Problem]:
+    """Point 1: suites and solutions come in pairs, and derived files are as derived."""
+    problems = []
+    for entry in catalog.entries():
+        if not entry.solution.is_file():
+            problems.append(Problem(entry.path, "the suite has no solution", f"write {_relative(entry.solution)}"))
+    suites = {entry.solution for entry in catalog.entries()}
+    for path in sorted((catalog.content() / "solutions").glob("*/*.py")):
+        if path not in suites:
+            name = f"{path.parent.name}/{path.stem}"
+            problems.append(Problem(name, "the solution has no suite", f"write grader/suites/{name}.py"))
+    for path in sync.stale():
+        problems.append(Problem("derived", f"{_relative(path)} is not what is derived", "grade dev sync"))
+    for path in sync.orphans():
+        problems.append(Problem("derived", f"{_relative(path)} has no solution", f"delete {_relative(path)}"))
+    slugs = [entry.slug for entry in catalog.entries()]
+    for slug in sorted({slug for slug in slugs if slugs.count(slug) > 1}):
+        problems.append(Problem(slug, "two exercises have this slug", "rename one"))
+    return problems
+
+
+def check(entry: Entry) -> Finding:
+    """Points 2 to 6 for one exercise."""
+    with TemporaryDirectory() as folder, Engine() as engine:
+        return _Check(entry, engine, Path(folder)).run()
+
+
+class _Check:
+    def __init__(self, entry: Entry, engine: Engine, folder: Path) -> None:
+        self.entry, self.engine, self.folder = entry, engine, folder
+        self.solution = entry.solution.read_text(encoding="utf-8")
+        self.problems: list[Problem] = []
+        self.failed_by: dict[str, str] = {}
+        self.tests: list[str] = []
+        self.named = 0
+
+    def run(self) -> Finding:
+        try:
+            mistakes: list[Mistake] = run.load(self.entry).MISTAKES
+        except (Fault, AttributeError) as error:
+            self._say(str(error), f"mend {_relative(self.entry.suite)}")
+            return Finding(self.entry.path, 0, 0, 0, 0, tuple(self.problems))
+        self._card()
+        self._solution()
+        self._stub()
+        planted = [(mistake, text) for mistake in mistakes if (text := self._plant(mistake)) is not None]
+        for _, text in planted:  # so that every mistake is compared with results that are already known
+            self._grade(text, diagnose=False, remember=True)
+        for mistake, text in planted:
+            self._mistake(mistake, text)
+        if len({mistake.name for mistake in mistakes}) < len(mistakes):
+            self._say("two mistakes have one name", "rename one")
+        self._teeth()
+        variants = self._variants()
+        return Finding(
+            self.entry.path, len(self.tests), len(mistakes), self.named, variants, tuple(self.problems)
+        )
+
+    def _say(self, what: str, mend: str) -> None:
+        self.problems.append(Problem(self.entry.path, what, mend))
+
+    def _grade(self, text: str, **options: object) -> Verdict:
+        file = self.folder / f"{self.entry.slug}.py"
+        file.write_text(text, encoding="utf-8")
+        return self.engine.grade(self.entry, file, **options)  # type: ignore[arg-type]
+
+    def _card(self) -> None:
+        """Point 6: the card and the statement say what they must."""
+        card = self.entry.card
+        mend = f"mend the card in {_relative(self.entry.suite)}"
+        if card != run.load(self.entry).EXERCISE:
+            self._say("the card read as text is not the card imported", "write it with literals only")
+        if card.level not in set(Level):
+            self._say(f"no level {card.level!r}", mend)
+        if len(card.hints) < 3:
+            self._say(f"{len(card.hints)} hints; three at least", mend)
+        lines = {line.strip() for line in self.solution.splitlines() if len(line.strip()) > 20}
+        for number, hint in enumerate(card.hints, 1):
+            if any(line in hint for line in lines):
+                self._say(f"hint {number} holds a line of the solution", mend)
+        if len(card.follow_ups) < 2 or not all(q.strip() and a.strip() for q, a in card.follow_ups):
+            self._say("two follow-ups with answers at least", mend)
+        for slug in card.after:
+            if slug not in {entry.slug for entry in catalog.entries()}:
+                self._say(f"`after` names `{slug}`, which is no exercise", mend)
+        if not CITED.search(source.statement(self.solution)):
+            self._say("the statement cites no source", f"name authors and year in {_relative(self.entry.solution)}")
+        marked = {part.name for part in source.parts(self.solution)}
+        if not marked:
+            self._say("the solution has no part", "put code between ### BEGIN SOLUTION and ### END SOLUTION")
+
+    def _solution(self) -> None:
+        """Point 2: the solution passes whatever the seed, on one thread and on two."""
+        for seed in range(SEEDS):
+            verdict = self._grade(self.solution, seed=seed, threads=1 + seed % 2)
+            self.tests = [test.name for test in verdict.tests]
+            if verdict.status is not Status.PASSED:
+                self._say(f"the solution does not pass with seed {seed}: {_first(verdict)}", "mend the suite or the solution")
+                return
+        parts = {part.name for part in source.parts(self.solution)}
+        for test in verdict.tests:
+            if test.part not in parts and test.category != "examples":
+                self._say(f"{test.name} is marked with no part", f"mark it with one of {', '.join(sorted(parts))}")
+        for part in parts - {test.part for test in verdict.tests}:
+            self._say(f"part `{part}` has no test", "write one")
+
+    def _stub(self) -> None:
+        verdict = self._grade(source.stub(self.solution))
+        if verdict.status is not Status.NOT_STARTED:
+            self._say(f"the stub is `{verdict.status}`, not `not_started`", "a stub's parts must all be stubs")
+
+    def _plant(self, mistake: Mistake) -> str | None:
+        """The solution with the mistake, if it can be planted."""
+        try:
+            text = source.apply(mistake, self.solution)
+            compile(text, self.entry.slug, "exec", dont_inherit=True)
+        except (ValueError, SyntaxError) as error:
+            self._say(f"mistake {error}", "make its old text match the solution exactly once")
+            return None
+        return text
+
+    def _mistake(self, mistake: Mistake, text: str) -> None:
+        """Point 3: every mistake is rejected, and the diagnosis names it and no other."""
+        verdict = self._grade(text)
+        for test in verdict.tests:
+            if test.outcome is Outcome.FAILED:
+                self.failed_by.setdefault(test.name, mistake.name)
+        if verdict.status in (Status.PASSED, Status.PARTIAL):
+            self._say(f"mistake `{mistake.name}` passes", "write the test that fails it")
+            return
+        named = [item.mistake for item in verdict.diagnosis]
+        if named == [mistake.name] or verdict.status is Status.RULE_BROKEN:
+            self.named += 1
+        elif not named:
+            self._say(f"mistake `{mistake.name}` is rejected but not named", "let a call show the wrong result")
+        else:
+            self._say(
+                f"mistake `{mistake.name}` is named {', '.join(f'`{n}`' for n in named)}",
+                "write a test that tells them apart, or make them one mistake",
+            )
+        if self._grade(text, seed=1, diagnose=False).status in (Status.PASSED, Status.PARTIAL):
+            self._say(f"mistake `{mistake.name}` passes with seed 1", "make the test independent of the seed")
+
+    def _teeth(self) -> None:
+        """Point 4: every test is failed by something."""
+        for name in self.tests:
+            if name not in self.failed_by and not name.startswith("TestExamples"):
+                self._say(f"no mistake fails {name}", "add the mistake that it catches, or remove the test")
+
+    def _variants(self) -> int:
+        """Point 5: correct answers in other styles pass."""
+        files = variants(self.entry)
+        if len(files) < STYLES:
+            self._say(f"{len(files)} other correct solutions; {STYLES} at least", f"write {_variant_pattern(self.entry)}")
+        for file in files:
+            for seed in (0, 1):
+                verdict = self._grade(file.read_text(encoding="utf-8"), seed=seed)
+                if verdict.status is not Status.PASSED:
+                    what = f"{file.name} is correct but does not pass with seed {seed}: {_first(verdict)}"
+                    self._say(what, "mend the suite: right solutions pass")
+                    break
+        return len(files)
+
+
+def _first(verdict: Verdict) -> str:
+    """The first thing that went wrong, in a line or two."""
+    for test in verdict.tests:
+        if test.outcome is not Outcome.PASSED:
+            return f"{test.name}: {' | '.join(test.message.splitlines()[:4])}"
+    rules = [f"line {rule.line} breaks `{rule.rule}`" for rule in verdict.rules]
+    return verdict.message.splitlines()[0] if verdict.message else "; ".join(rules) or str(verdict.status)
+
+
+def variants(entry: Entry) -> list[Path]:
+    """The correct answers in other styles, kept with the kit's own tests."""
+    folder = catalog.content() / "tests" / "accepted" / entry.track
+    return sorted(file for file in folder.glob(f"{entry.slug}*.py") if _owner(file.stem, entry))
+
+
+def _owner(stem: str, entry: Entry) -> bool:
+    """Whether the longest slug that the file's name begins with is this exercise's."""
+    slugs = [e.slug for e in catalog.entries() if stem == e.slug or stem.startswith(e.slug + "_")]
+    return max(slugs, key=len, default="") == entry.slug
+
+
+def _variant_pattern(entry: Entry) -> str:
+    return f"tests/accepted/{entry.track}/{entry.slug}_*.py"
+
+
+def _relative(path: Path) -> str:
+    return str(path.relative_to(catalog.content())) if path.is_relative_to(catalog.content()) else str(path)
+
+
+# --- all of them, cached ---
+
+
+def fingerprint(entry: Entry) -> str:
+    """What a finding depends on: the exercise's own files and the whole engine."""
+    own = [entry.solution, entry.suite, *variants(entry)]
+    engine = sorted(p for p in catalog.PACKAGE.rglob("*.py") if "suites" not in p.parts and "cli" not in p.parts)
+    return source.fingerprint(*(p.read_text(encoding="utf-8") for p in [*own, *engine]))
+
+
+def findings(
+    chosen: list[Entry], cache: Path | None, jobs: int, notify: Callable[[Finding, bool], None]
+) -> Iterator[Finding]:
+    """Check exercises in parallel. `notify(finding, cached)` hears of each as it is done."""
+    kept = _read(cache)
+    waiting = {}
+    for entry in chosen:
+        if (known := kept.get(entry.path)) and known[0] == fingerprint(entry) and not known[1].problems:
+            notify(known[1], True)
+            yield known[1]
+        else:
+            waiting[entry.path] = entry
+    if not waiting:
+        return
+    with ProcessPoolExecutor(max(1, min(jobs, len(waiting))), mp_context=get_context("spawn")) as executor:
+        running = [executor.submit(check, entry) for entry in waiting.values()]
+        for future in as_completed(running):
+            finding = future.result()
+            notify(finding, False)
+            kept[finding.exercise] = (fingerprint(waiting[finding.exercise]), finding)
+            _write(cache, kept)
+            yield finding
+
+
+def jobs_here() -> int:
+    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def _read(cache: Path | None) -> dict[str, tuple[str, Finding]]:
+    try:
+        data = json.loads(cache.read_text(encoding="utf-8")) if cache else {}
+        return {
+            name: (key, Finding(**{**found, "problems": tuple(Problem(**p) for p in found["problems"])}))
+            for name, (key, found) in data.items()
+        }
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+
+
+def _write(cache: Path | None, kept: dict[str, tuple[str, Finding]]) -> None:
+    if cache is None:
+        return
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({name: [key, asdict(found)] for name, (key, found) in kept.items()}, indent=1)
+    temporary = cache.with_suffix(".new")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(cache)

@@ -1,0 +1,79 @@
+"""`grade dev`: commands for authors."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from grader import catalog
+from grader.verdict import ExitCode
+
+
+@click.group("dev", context_settings={"help_option_names": ["-h", "--help"]})
+def dev() -> None:
+    """For authors: scaffold, derive, and the gate."""
+
+
+@dev.command("new")
+@click.argument("path", metavar="TRACK/SLUG")
+def new_command(path: str) -> None:
+    """Write a solution and a suite to fill in."""
+    from grader.authoring import new
+
+    for file in new.write(path):
+        click.echo(f"wrote {_relative(file)}")
+    click.echo("\nhint: fill in both, then `grade dev sync` and `grade dev check`")
+
+
+@dev.command("sync")
+def sync_command() -> None:
+    """Derive the stubs and the README's tables."""
+    from grader.authoring import sync
+
+    changed = sync.write()
+    for file in changed:
+        click.echo(f"wrote {_relative(file)}")
+    for file in sync.orphans():
+        click.echo(f"{_relative(file)} has no solution: delete it")
+    if not changed:
+        click.echo("everything derived is up to date")
+
+
+@dev.command("check")
+@click.argument("names", nargs=-1, metavar="[SLUG | TRACK]...")
+@click.option("--no-cache", is_flag=True, help="Measure everything anew.")
+@click.option("--jobs", type=click.IntRange(1, 64), default=None, help="Exercises at once (default: one a core).")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def check_command(names: tuple[str, ...], no_cache: bool, jobs: int | None, as_json: bool) -> None:
+    """The gate: everything an exercise must be, checked."""
+    from grader.authoring import check
+
+    chosen = list(dict.fromkeys(entry for name in names or ("all",) for entry in catalog.select(name)))
+    problems = check.structure()
+    broken = {problem.exercise for problem in problems if "no solution" in problem.what}
+    cache = None if no_cache else catalog.content() / ".grade" / "check.json"
+
+    def notify(finding: check.Finding, cached: bool) -> None:
+        state = "ok" if not finding.problems else f"{len(finding.problems)} problems"
+        figures = f"{finding.tests} tests, {finding.named} of {finding.mistakes} mistakes named, {finding.variants} variants"
+        click.echo(f"{finding.exercise:<34}{state:<14}{figures}{' (cached)' if cached else ''}", err=True)
+
+    ready = [entry for entry in chosen if entry.path not in broken]
+    found = list(check.findings(ready, cache, jobs or check.jobs_here(), notify))
+    problems += [problem for finding in found for problem in finding.problems]
+    if as_json:
+        data = {"version": 1, "findings": [asdict(f) for f in found], "problems": [asdict(p) for p in problems]}
+        click.echo(json.dumps(data, indent=2))
+    else:
+        for problem in problems:
+            click.echo(f"\n{problem.exercise}: {problem.what}\n  mend: {problem.mend}")
+        click.echo(f"\n{len(found)} exercises checked, {len(problems)} problems")
+    if problems:
+        raise SystemExit(ExitCode.NOT_PASSED)
+
+
+def _relative(path: Path) -> str:
+    return str(path.relative_to(catalog.content())) if path.is_relative_to(catalog.content()) else str(path)

@@ -1,0 +1,58 @@
+"""Derives what is derived: the stubs, and the tables of the README."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from grader import source
+from grader.catalog import Entry, content, entries
+
+TABLE = re.compile(r"(<!-- exercises -->\n).*?(<!-- /exercises -->)", re.DOTALL)
+
+
+def derived() -> Iterator[tuple[Path, str]]:
+    """Every derived file with the text that it must have."""
+    for entry in entries():
+        if entry.solution.is_file():
+            yield entry.stub, source.stub(entry.solution.read_text(encoding="utf-8"))
+    readme = content() / "README.md"
+    if readme.is_file():
+        text = readme.read_text(encoding="utf-8")
+        yield readme, TABLE.sub(lambda match: match[1] + exercise_table() + match[2], text)
+
+
+def stale() -> list[Path]:
+    """The derived files that are missing or not what is derived."""
+    return [path for path, text in derived() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+
+
+def orphans() -> list[Path]:
+    """Stubs without a solution."""
+    expected = {entry.stub for entry in entries() if entry.solution.is_file()}
+    found = [*(content() / "exercises").glob("*/*.py"), *(content() / "leetcode").glob("*.py")]
+    return sorted(path for path in found if path not in expected)
+
+
+def write() -> list[Path]:
+    """Write the derived files that are not what they must be; return them."""
+    changed = stale()
+    texts = dict(derived())
+    for path in changed:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(texts[path], encoding="utf-8")
+    return changed
+
+
+def exercise_table() -> str:
+    rows = ["| exercise | parts | level | minutes |", "| --- | --- | --- | --- |"]
+    for entry in entries():
+        if entry.solution.is_file():
+            names = ", ".join(f"`{part.name}`" for part in parts(entry))
+            rows.append(f"| [{entry.path}]({entry.stub_path}): {entry.card.title} | {names} | {entry.card.level} | {entry.card.minutes} |")
+    return "\n".join(rows) + "\n"
+
+
+def parts(entry: Entry) -> tuple[source.Part, ...]:
+    return source.parts(entry.solution.read_text(encoding="utf-8"))

@@ -1,0 +1,31 @@
+"""`grade next`: which exercise to do next."""
+
+from __future__ import annotations
+
+import click
+
+from grader import catalog
+from grader.cli.session import Session, complete_names, describe, json_option, select
+from grader.progress import next_entry
+from grader.render import overview
+
+
+@click.command("next")
+@click.argument("track", required=False, shell_complete=lambda _c, _p, text: complete_names(text))
+@json_option
+def next_(track: str | None, as_json: bool) -> None:
+    """Name the next exercise: not passed, its prerequisites passed, the easiest and shortest first."""
+    session = Session.anywhere()
+    standings = session.standings()
+    passed = {name for name, standing in standings.items() if standing.passed}
+    if track:
+        # what it builds on may lie in other tracks, so those take part and count as done only when passed
+        pool = set(select(track))
+        done = passed | {entry.path for entry in catalog.entries() if entry not in pool and entry.path in passed}
+        following = next_entry([entry for entry in catalog.entries() if entry in pool], done)
+    else:
+        following = next_entry(catalog.entries(), passed)
+    if as_json:
+        session.screen.json(describe(following, standings.get(following.path)) if following else None)
+    else:
+        session.screen.result("\n".join(overview.next_lines(following, session.screen.width)))

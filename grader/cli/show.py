@@ -1,0 +1,74 @@
+"""`grade show SLUG`: the statement."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+from grader import catalog, source
+from grader.catalog import Entry
+from grader.cli.session import ExerciseName, Session, describe, json_option
+from grader.errors import UnknownExercise
+from grader.render.text import paragraph, strong
+
+
+@click.command()
+@click.argument("entry", type=ExerciseName(), metavar="SLUG")
+@json_option
+def show(entry: Entry, as_json: bool) -> None:
+    """Print the statement of an exercise, its parts, rules and prerequisites."""
+    session = Session.anywhere()
+    standings = session.standings()
+    solution = entry.solution.read_text(encoding="utf-8")
+    parts = source.parts(solution)
+    if as_json:
+        more = {
+            "statement": source.statement(solution),
+            "parts": [{"name": part.name, "signature": part.signature} for part in parts],
+            "forbid": list(entry.card.forbid),
+            "needs": list(entry.card.needs),
+        }
+        session.screen.json({**describe(entry, standings.get(entry.path)), **more})
+        return
+    _print_statement(source.statement(solution), session)
+    passed = {name for name, standing in standings.items() if standing.passed}
+    session.screen.result(_facts(entry, parts, passed, session))
+
+
+def _print_statement(statement: str, session: Session) -> None:
+    # rich comes in here only: importing its Markdown takes as long as the whole dashboard
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from grader.render.statement import for_terminal
+
+    console = Console(
+        width=session.screen.width, no_color=not session.screen.colour, force_terminal=session.screen.colour
+    )
+    with console.capture() as capture:
+        console.print(Markdown(for_terminal(statement), code_theme="ansi_dark", hyperlinks=False))
+    text = "\n".join(line.rstrip() for line in capture.get().splitlines())
+    session.screen.result(
+        re.sub(r"\n(?:(?:\x1b\[[0-9;]*m|\s)*\n){2,}", "\n\n", text)
+    )  # rich pads code with blank lines
+
+
+def _facts(entry: Entry, parts: tuple[source.Part, ...], passed: set[str], session: Session) -> str:
+    width, card = session.screen.width, entry.card
+    lines = ["", f"{strong(card.title)} ({card.level}, {card.minutes} min)", "", "parts:"]
+    lines += [paragraph("", part.signature, width, by=2) for part in parts]
+    if card.forbid:
+        lines += ["", paragraph("not allowed: ", ", ".join(card.forbid), width)]
+    if card.after:
+        done = [f"{slug} ({'passed' if _path(slug) in passed else 'not passed'})" for slug in card.after]
+        lines += ["", paragraph("best after: ", ", ".join(done), width)]
+    file = session.shown(session.workspace.file(entry)) if session.workspace else str(entry.stub_path)
+    return "\n".join([*lines, "", f"hint: write your answer into `{file}`, then `grade {entry.slug}`"])
+
+
+def _path(slug: str) -> str:
+    try:
+        return catalog.find(slug).path
+    except UnknownExercise:
+        return slug

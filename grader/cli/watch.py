@@ -1,0 +1,87 @@
+"""`grade watch`: regrade on save, in a warm engine."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from grader import catalog
+from grader.catalog import Entry
+from grader.cli import hint as hints
+from grader.cli.grade import Options, Seed, Target, find_device, grade_one, present, record
+from grader.cli.session import ExerciseName, Session
+from grader.errors import GraderError, UsageError
+from grader.progress import next_entry
+from grader.render import overview
+from grader.render.text import faint
+from grader.watch import Watch, sources
+
+if TYPE_CHECKING:
+    from grader.engine import Engine
+
+
+class TerminalActions:
+    """What the loop asks for, in a terminal. A grading that cannot be done is said, and the loop goes on."""
+
+    def __init__(self, session: Session, engine: Engine, options: Options) -> None:
+        self.session, self.engine, self.options = session, engine, options
+
+    def grade(self, entry: Entry) -> None:
+        session = self.session
+        assert session.workspace is not None
+        if session.screen.live and sys.stdout.isatty():
+            click.clear()
+        session.screen.note(faint(f"{time.strftime('%H:%M:%S')}  {entry.path}"))
+        target = Target(entry, session.workspace.file(entry))
+        try:
+            verdict = grade_one(self.engine, target, self.options, session)
+        except GraderError as error:
+            session.screen.error(str(error))
+            return
+        present(verdict, target, self.options, session)
+        record(verdict, self.options, session)
+
+    def hint(self, entry: Entry) -> None:
+        number = hints.choose(entry, None, self.session)
+        self.session.screen.result(hints.text(entry, number, self.session.screen.width))
+
+    def show_list(self) -> None:
+        session = self.session
+        session.screen.result(overview.listing(catalog.entries(), session.standings(), session.screen.width))
+
+    def choose(self, besides: Entry | None) -> Entry | None:
+        return next_entry(catalog.entries(), self.session.passed(), besides=besides)
+
+    def say(self, text: str) -> None:
+        self.session.screen.note(faint(text))
+
+
+@click.command()
+@click.argument("entry", type=ExerciseName(), metavar="[SLUG]", required=False)
+@click.option("--device", type=click.Choice(["cpu", "cuda", "auto"]), default="cpu", show_default=True)
+@click.option("--seed", type=Seed(), default="0", help="of the random inputs  [default: 0]")
+@click.option("-v", "--verbose", is_flag=True, help="every failing test in full, and the passing ones")
+@click.option("--memory", metavar="MIB", type=click.IntRange(64), default=4096, show_default=True, help="limit in MiB")
+def watch(entry: Entry | None, device: str, seed: int, verbose: bool, memory: int) -> None:
+    """Grade SLUG, and again whenever you save it; without SLUG, whatever you save.
+
+    Keys: h hint, n next exercise, l list, r grade again, q quit. Set WATCHFILES_FORCE_POLLING=1 where saving is not
+    noticed, as on network drives.
+    """
+    session = Session.inside()
+    assert session.workspace is not None
+    if entry and not session.workspace.file(entry).exists():
+        path = session.shown(session.workspace.file(entry))
+        raise UsageError(f"there is no file `{path}`\n\nhint: `grade reset {entry.slug}` writes the stub")
+    options = Options(device=find_device(device), seed=seed, verbose=verbose)
+    with session.screen.status("starting"):
+        from grader.engine import Engine
+
+        engine = Engine(memory=memory << 20)
+    with engine:
+        loop = Watch(session.workspace, catalog.entries(), TerminalActions(session, engine, options), entry=entry)
+        with sources(loop, sys.stdin):
+            loop.loop()

@@ -1,0 +1,164 @@
+"""Names the mistake: the failing calls, replayed on every catalogued mistake. Layer 3.
+
+A mistake explains a failing call when its result equals the learner's and differs from the
+solution's. Results are kept by content, so that a mistake is executed once for each call.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from grader.catalog import Entry
+from grader.compare import Mismatch, assert_close
+from grader.cost import Cost
+from grader.exercise import Mistake
+from grader.plugin.calls import Call, Result, Runner, Source
+from grader.plugin.submission import Trial
+from grader.source import apply, fingerprint
+from grader.verdict import Cause, Diagnosis
+
+MOST = 3  # names at most
+MAX_CALLS = 40  # failing calls that are replayed
+ALIKE = 1.05  # costs within this factor are the same cost
+APART = 1.3  # costs beyond this factor are different costs
+
+
+@dataclass(frozen=True)
+class Case:
+    """An exercise whose mistakes are to be tried."""
+
+    entry: Entry
+    solution: str
+    mistakes: list[Mistake]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Failing:
+    """A call whose result was not the solution's."""
+
+    call: Call
+    got: Result
+    right: Result
+    test: str
+
+
+@dataclass
+class Memory:
+    """Results of the kit's own sources, the solution and the mistakes, by content of source and call."""
+
+    results: dict[tuple[str, str], Result] = field(default_factory=dict)
+    limit: int = 20000
+
+    def get(self, text: str, calls: list[Call], run: Callable[[Call], Result]) -> list[Result]:
+        source = fingerprint(text)
+        keys = [(source, call_key(call)) for call in calls]
+        for key, call in zip(keys, calls, strict=True):
+            if key not in self.results:
+                if len(self.results) >= self.limit:
+                    self.results.clear()
+                    return [run(c) for c in calls]
+                self.results[key] = run(call)
+        return [self.results[key] for key in keys]
+
+
+    def remember(self, text: str, trials: list[Trial]) -> None:
+        """Keep results of a source that was graded; for the gate, which grades the mistakes themselves."""
+        source = fingerprint(text)
+        for trial in trials:
+            for call, result in trial.calls:
+                self.results[source, call_key(call)] = result
+
+
+def call_key(call: Call) -> str:
+    digest = hashlib.sha256(json.dumps(call.request(), sort_keys=True).encode())
+    digest.update(call.blob)
+    return digest.hexdigest()
+
+
+def failing_calls(case: Case, reference: Runner, trials: list[Trial], memory: Memory) -> list[Failing]:
+    """The calls of the failed tests whose results differ from the solution's."""
+    pairs = [(call, got, trial.test) for trial in trials for call, got in trial.calls]
+    pairs = [pair for pair in pairs if not (pair[1].error and pair[1].error.kind == "stub")][:MAX_CALLS]
+    rights = memory.get(case.solution, [call for call, _, _ in pairs], reference.run)
+    return [
+        Failing(call, got, right, test)
+        for (call, got, test), right in zip(pairs, rights, strict=True)
+        if not same(got, right)
+    ]
+
+
+def name(case: Case, runner: Runner, failing: list[Failing], memory: Memory) -> list[Diagnosis]:
+    """The mistakes that explain most of the failing calls; none when nothing is explained.
+
+    `runner` executes the mistakes one after another; none of them is the learner's code.
+    """
+    if not failing:
+        return []
+    calls = [item.call for item in failing]
+    scores = []
+    for mistake in case.mistakes:
+        text = apply(mistake, case.solution)
+        runner.switch(Source(text, f"{case.entry.slug}.py"))
+        results = memory.get(text, calls, runner.run)
+        explained = sum(
+            same(result, item.got) and not same(result, item.right)
+            for result, item in zip(results, failing, strict=True)
+        )
+        scores.append((explained, mistake))
+    most = max((score for score, _ in scores), default=0)
+    named = [mistake for score, mistake in scores if score == most and most > 0]
+    return [Diagnosis(mistake.name, mistake.says, most, len(failing)) for mistake in named[:MOST]]
+
+
+def stateful(runner: Runner, failing: list[Failing]) -> set[str]:
+    """The tests whose first failing call gives another result in a child of its own."""
+    found: set[str] = set()
+    firsts = {item.test: item for item in reversed(failing) if not item.got.ended and not item.got.cost}
+    for item in reversed(firsts.values()):
+        runner.fresh()
+        if same(runner.run(item.call), item.got):
+            break  # the plainest failure is the same by itself: no need to look further
+        found.add(item.test)
+    runner.close()
+    return found
+
+
+def same(a: Result, b: Result) -> bool:
+    """Whether two results are the same to a suite: value up to rounding, cost, exception or end."""
+    if a.ended or b.ended:
+        return a.ended == b.ended and a.ended is not Cause.RULE
+    if a.error or b.error:
+        return bool(a.error and b.error) and _words(a) == _words(b)
+    return a.changed == b.changed and _same_value(a.value, b.value) and _same_cost(a.cost, b.cost)
+
+
+def _words(result: Result) -> tuple[str, str]:
+    assert result.error is not None
+    return result.error.type, "".join(c for c in result.error.text if not c.isdigit())
+
+
+def _same_value(a: Any, b: Any) -> bool:
+    try:
+        assert_close(a, b)
+        assert_close(b, a)
+    except Mismatch:
+        return False
+    return True
+
+
+def _same_cost(a: Cost | None, b: Cost | None) -> bool:
+    """Costs are the same when every figure is within a few per cent; a handful of operators is no difference."""
+    if a is None or b is None:
+        return a is b
+    mine, other = a.figures(), b.figures()
+    return all(_close(mine.get(metric, 0), other.get(metric, 0)) for metric in mine.keys() | other.keys())
+
+
+def _close(x: int, y: int) -> bool:
+    return math.isclose(x, y, rel_tol=ALIKE - 1, abs_tol=4)

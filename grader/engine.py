@@ -1,0 +1,275 @@
+"""One submission in, one verdict out. Layer 3."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from grader import diagnosis, repro, source
+from grader.catalog import Entry
+from grader.errors import Fault, SubmissionError, UsageError
+from grader.plugin import examples, run
+from grader.plugin.calls import Result, Runner, Source
+from grader.plugin.submission import Submission, Trial, missing_message, trace
+from grader.sandbox import layers, rules
+from grader.sandbox.host import Limits, Pool
+from grader.verdict import Cause, Outcome, Status, TestResult, Verdict
+
+MAX_OUTPUT = 4000
+TIERS = ("sandbox", "restricted", "process")
+
+
+def quiet(message: str) -> None:
+    """The default of `notify`."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to grade, and how."""
+
+    entry: Entry
+    file: Path
+    seed: int = 0
+    device: str = "cpu"
+    part: str | None = None
+    performance: bool = True
+    diagnose: bool = True
+    threads: int = 1
+    remember: bool = False  # keep the results of this file's calls; for the gate
+
+
+class Engine:
+    """A warm engine: its sandboxes stay open between gradings. A context manager."""
+
+    def __init__(self, *, memory: int = 4 << 30, tier: str | None = None) -> None:
+        """
+        memory  bytes that one submission may allocate
+        tier    "sandbox", "restricted" or "process"; by default the best that works here
+        """
+        if tier is not None and tier not in TIERS:
+            raise UsageError(f"no isolation tier `{tier}`; there are {', '.join(TIERS)}")
+        self.limits = Limits(memory=memory)
+        self.tiers = [tier] if tier else layers.promising_tiers()
+        self.pool = Pool(self.tiers.pop(0))
+        self.repro: str | None = None
+        self.memory = diagnosis.Memory()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.pool.close()
+
+    @property
+    def tier(self) -> str:
+        return self.pool.tier
+
+    def warm(self, entry: Entry) -> None:
+        """Start the sandbox that an exercise needs, import the suite meanwhile, and wait; a tier that does not work here gives way
+        to the next."""
+        self.pool.zygote(packages(entry))
+        run.load(entry)
+        while True:
+            try:
+                return self.pool.zygote(packages(entry)).wait()
+            except Fault:
+                if not self.tiers:
+                    raise
+                self.pool.close()
+                self.pool = Pool(self.tiers.pop(0))
+
+    def grade(
+        self,
+        entry: Entry,
+        file: Path,
+        *,
+        seed: int = 0,
+        device: str = "cpu",
+        part: str | None = None,
+        performance: bool = True,
+        diagnose: bool = True,
+        threads: int = 1,
+        remember: bool = False,
+        notify: Callable[[str], None] = quiet,
+    ) -> Verdict:
+        """Grade one file. Never raises for what is in the file; raises Fault when the kit is broken."""
+        started = time.perf_counter()
+        order = Order(entry, file, seed, device, part, performance, diagnose, threads, remember)
+        self.repro = None
+        verdict = Verdict(entry.path, str(file), Status.ERROR, seed=seed, device=device, isolation=self.tier)
+        try:
+            submission = source.read(file)
+        except SubmissionError as error:
+            verdict.message = str(error)
+        else:
+            _Grading(self, order, submission, verdict, notify).run()
+        verdict.seconds = round(time.perf_counter() - started, 4)
+        return verdict
+
+
+class _Grading:
+    """The state of one grading."""
+
+    def __init__(
+        self, engine: Engine, order: Order, file: source.Submission, verdict: Verdict, notify: Callable[[str], None]
+    ) -> None:
+        self.engine, self.order, self.file, self.verdict, self.notify = engine, order, file, verdict, notify
+        self.solution = order.entry.solution.read_text(encoding="utf-8")
+        self.parts = source.parts(self.solution)
+        self.card = order.entry.card
+        if order.part is not None and order.part not in (names := [p.name for p in self.parts]):
+            raise UsageError(f"no part `{order.part}` in {order.entry.path}; its parts are {', '.join(names)}")
+        stubs = file.stubs()
+        self.stubs = {name: stubs[name] for part in self.parts for name in part.stubs if name in stubs}
+        wanted = [part for part in self.parts if order.part in (None, part.name)]
+        present = file.names()
+        self.missing = [part.name for part in wanted if part.name not in present]
+        self.waiting = {part.name for part in self.parts if all(name in self.stubs for name in part.stubs)}
+        self.untouched = bool(wanted) and all(part.name in self.waiting for part in wanted)
+
+    def run(self) -> None:
+        if self.untouched:
+            line = min(self.stubs.values())
+            self._only(Status.NOT_STARTED, f"not started: the first stub is in line {line} of {self.file.path.name}")
+        elif broken := rules.check(self.file.text, self.file.tree, self.card.forbid):
+            self.verdict.rules = broken
+            self._only(Status.RULE_BROKEN, "")
+        elif len(self.missing) == len(self.parts):
+            self._only(Status.ERROR, missing_message(self.missing[0], self.file))
+        else:
+            self._run_suite()
+
+    def _only(self, status: Status, message: str) -> None:
+        self.verdict.status, self.verdict.message = status, message
+
+    def _runner(self, src: Source) -> Runner:
+        return Runner(
+            self.engine.pool.zygote(packages(self.order.entry)),
+            src,
+            self.engine.limits,
+            device=self.order.device,
+            seed=self.order.seed,
+            timeout=self.card.timeout,
+            threads=self.order.threads,
+        )
+
+    def _run_suite(self) -> None:
+        self.notify("starting the sandbox")
+        self.engine.warm(self.order.entry)
+        self.verdict.isolation = self.engine.tier
+        filename = self.file.path.name
+        mine = Source(self.file.text, filename, tuple(self.card.forbid), tuple(self.stubs))
+        runner, reference = self._runner(mine), self._runner(Source(self.solution, filename))
+        try:
+            self.notify("running the tests")
+            if not self._refused(runner.load()):
+                self._test(runner, reference)
+        finally:
+            runner.close()
+            reference.close()
+            self.verdict.output = "".join(runner.output)[:MAX_OUTPUT]
+
+    def _refused(self, loaded: Result) -> bool:
+        """Whether the file did not even import; the verdict says why."""
+        status, message = Status.ERROR, ""
+        if loaded.broken:
+            status, message = Status.RULE_BROKEN, f"the rules exclude {', '.join(f'`{r}`' for r in loaded.broken)}"
+        elif loaded.ended:
+            status = BY_CAUSE.get(loaded.ended, Status.CRASHED)
+            message = f"the file does not import: {loaded.message}"
+        elif loaded.error and loaded.error.kind == "memory":
+            status, message = Status.OUT_OF_MEMORY, f"the file does not import\n\n{trace(loaded.error)}"
+        elif loaded.error:
+            message = f"the file does not import\n\n{trace(loaded.error)}{_import_hint(loaded)}"
+        if message:
+            self._only(status, message)
+        return bool(message)
+
+    def _test(self, runner: Runner, reference: Runner) -> None:
+        order = self.order
+        submission = Submission(runner, reference, self.file, self.parts, order.seed)
+        shown = examples.collect(self.solution)
+        suite = run.SuiteRun(submission, order.seed, order.device, order.part, order.performance, shown)
+        suite.missing = {name: missing_message(name, self.file) for name in self.missing}
+        run.run(order.entry, suite)
+        verdict = self.verdict
+        verdict.tests = suite.results
+        verdict.points = sum(test.points for test in suite.results)
+        verdict.max_points = sum(test.max_points for test in suite.results)
+        verdict.status = self._status(suite.results)
+        trials = list(suite.trials.values())
+        if order.remember:
+            self.engine.memory.remember(self.file.text, trials)
+        failed = {t.name for t in suite.results if t.outcome is Outcome.FAILED}
+        trials = [trial for trial in trials if trial.test in failed and trial.calls]
+        if verdict.status is Status.RULE_BROKEN:
+            verdict.points = 0
+        elif trials and order.diagnose:
+            self.notify("looking for the mistake")
+            self._diagnose(runner, reference, trials)
+
+    def _diagnose(self, runner: Runner, reference: Runner, trials: list[Trial]) -> None:
+        """Name the mistake, note what depends on earlier calls, and prepare the script that repeats the failure."""
+        suite: Any = run.load(self.order.entry)
+        case = diagnosis.Case(self.order.entry, self.solution, suite.MISTAKES, self.order.seed)
+        failing = diagnosis.failing_calls(case, reference, trials, self.engine.memory)
+        stateful = diagnosis.stateful(runner, failing)
+        for test in self.verdict.tests:
+            if test.name in stateful:
+                test.message += (
+                    "\n\nrun by itself, the same call gives another result: it depends on earlier calls\n\n"
+                    "hint: look for a default argument that is changed, a cache, or a global"
+                )
+        self.verdict.diagnosis = diagnosis.name(case, reference, failing, self.engine.memory)
+        if failing:
+            self.engine.repro = repro.script(self.file.path, failing[0].call)
+
+    def _status(self, tests: list[TestResult]) -> Status:
+        causes = {test.cause for test in tests if test.outcome is Outcome.FAILED}
+        if Cause.RULE in causes:
+            return Status.RULE_BROKEN
+        if self.missing:
+            return Status.ERROR
+        if not causes:
+            waiting = any(test.cause is Cause.WAITING for test in tests) or bool(self.stubs)
+            passed = any(test.outcome is Outcome.PASSED for test in tests)
+            return Status.PARTIAL if waiting and passed else Status.NOT_STARTED if waiting else Status.PASSED
+        only = next(iter(causes)) if len(causes) == 1 else None
+        return BY_CAUSE.get(only, Status.FAILED) if only else Status.FAILED
+
+
+BY_CAUSE = {
+    Cause.TIMEOUT: Status.TIMEOUT,
+    Cause.OUT_OF_MEMORY: Status.OUT_OF_MEMORY,
+    Cause.CRASHED: Status.CRASHED,
+    Cause.FLOOD: Status.CRASHED,
+}
+
+
+def _import_hint(loaded: Result) -> str:
+    error = loaded.error
+    if error is None or "ImportError" not in error.bases:
+        return ""
+    if "relative import" in error.text:
+        return "\n\nhint: the file is graded by itself; import from installed packages only"
+    return "\n\nhint: grading runs without this package; the exercise does not need it"
+
+
+def packages(entry: Entry) -> tuple[str, ...]:
+    """What the sandbox of an exercise imports before it forks."""
+    return ("torch", "numpy", "torch.utils.flop_counter") if "torch" in entry.card.needs else tuple(entry.card.needs)
+
+
+def gpu_present() -> bool:
+    """Whether this machine seems to have an NVIDIA GPU, found without touching CUDA."""
+    return shutil.which("nvidia-smi") is not None
+
+
+__all__ = ["Engine", "Fault", "gpu_present", "packages"]

@@ -1,0 +1,87 @@
+"""The worked examples of a statement, as tests. Their text is visible, so their expectations are too."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from grader.compare import fail
+from grader.exercise import probe
+
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The examples of one docstring; `part` is the definition that it belongs to, if any."""
+
+    part: str
+    examples: tuple[doctest.Example, ...]
+
+
+def collect(solution: str) -> list[Examples]:
+    """The examples of a solution's docstrings: the statement's first, then each definition's."""
+    parser = doctest.DocTestParser()
+    tree = ast.parse(solution)
+    nodes = [tree, *(node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef))]
+    found = []
+    for node in nodes:
+        examples = tuple(parser.get_examples(ast.get_docstring(node, clean=True) or ""))
+        if examples:
+            found.append(Examples(getattr(node, "name", ""), examples))
+    return found
+
+
+@probe
+def show(module, sources):
+    """What each example prints, run one after another in a copy of the module's names."""
+    import contextlib
+    import io
+
+    names = dict(vars(module))
+    printed = []
+    for source in sources:
+        stream = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(stream):
+                exec(compile(source, "<example>", "single", dont_inherit=True), names)
+        except NotImplementedError:
+            raise
+        except Exception as error:
+            stream.write(f"Traceback (most recent call last):\n    ...\n{type(error).__name__}: {error}\n")
+        printed.append(stream.getvalue())
+    return printed
+
+
+class TestExamples:
+    def test_examples(self, submission: Any, examples: Examples) -> None:
+        """the worked examples print what the statement shows"""
+        printed = submission.run(show, [example.source for example in examples.examples])
+        checker = doctest.OutputChecker()
+        for example, got in zip(examples.examples, printed, strict=True):
+            want = example.want
+            if example.exc_msg is not None:
+                want = f"Traceback (most recent call last):\n    ...\n{example.exc_msg}"
+            if not checker.check_output(want, got, FLAGS):
+                fail(
+                    "a worked example prints something else",
+                    example=">>> " + example.source.rstrip("\n").replace("\n", "\n... "),
+                    expected=want.rstrip("\n") or "nothing",
+                    got=got.rstrip("\n") or "nothing",
+                )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    found = metafunc.config.stash[EXAMPLES]
+    cases = [
+        pytest.param(item, id=item.part or "statement", marks=[pytest.mark.part(item.part)] if item.part else [])
+        for item in found
+    ]
+    metafunc.parametrize("examples", cases)
+
+
+EXAMPLES = pytest.StashKey[list[Examples]]()

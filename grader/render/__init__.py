@@ -1,0 +1,1 @@
+"""Verdicts and overviews as text. Layer 4: plain strings, no streams."""

@@ -1,0 +1,343 @@
+"""The trusted side of the sandbox: starts zygotes, spawns children, calls them under deadlines.
+
+Nothing that a child sends is executed or unpickled; what it prints is kept for display, capped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from grader.errors import Fault
+from grader.sandbox import layers as isolation
+from grader.sandbox.inside import wire
+
+INSIDE = Path(__file__).resolve().parent / "inside"
+START_LIMIT = 120.0  # a cold disk may take this long to import torch
+CANARY_LIMIT = 20.0
+CANARY = {("torch",): "import torch\n(torch.ones(64, 64) @ torch.ones(64, 64)).sum().item()"}
+KEPT_OUTPUT = 32 << 10
+MAX_OUTPUT = 16 << 20
+
+# Loads the `inside` package by its place alone, so that nothing else of the kit can be imported.
+BOOTSTRAP = """
+import importlib.util as u, sys
+path, fd = sys.argv[1], int(sys.argv[2])
+spec = u.spec_from_file_location("inside", path + "/__init__.py", submodule_search_locations=[path])
+sys.modules["inside"] = module = u.module_from_spec(spec)
+spec.loader.exec_module(module)
+from inside import zygote
+zygote.main(fd)
+"""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one child may use."""
+
+    memory: int = 4 << 30  # bytes beyond what the zygote already maps
+    cpu_seconds: int = 600
+    file_bytes: int = 64 << 20
+    files: int = 256
+    processes: int = 64
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a child ended, as its warden saw it."""
+
+    signal: int = 0
+    exit: int = 0
+    peak: int = 0
+    cpu: float = 0.0
+    fault: str = ""
+
+
+class ChildGone(Exception):
+    """The child ended, or was ended, before it answered. `cause` is a verdict.Cause value."""
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+@dataclass
+class Answer:
+    """What a child answered: the decoded frame, and its blob of arrays."""
+
+    message: dict[str, Any]
+    blob: bytes
+
+
+class Zygote:
+    """A warm parent process for one set of packages. A context manager; `start` returns at once."""
+
+    def __init__(self, packages: tuple[str, ...], tier: str, *, gpu: bool = False) -> None:
+        self.packages, self.tier, self.gpu = packages, tier, gpu
+        self.layers = isolation.tier_layers(tier)
+        self.ready = False
+        ours, theirs = socket.socketpair()
+        self.control = ours
+        self.errors = tempfile.TemporaryFile()
+        command = [sys.executable, "-I", "-c", BOOTSTRAP, str(INSIDE), str(theirs.fileno())]
+        environment = isolation.environment()
+        if tier == "sandbox":
+            command = isolation.bubblewrap_command(INSIDE, gpu=gpu) + command
+        self.process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=self.errors, stderr=self.errors,
+            env=environment, start_new_session=True, cwd=tempfile.gettempdir(),
+        )  # fmt: skip
+        theirs.close()
+        ours.sendall(json.dumps({"packages": list(packages), "layers": sorted(self.layers)}).encode())
+
+    def wait(self) -> None:
+        """Wait until the packages are imported. Raises Fault when the zygote does not come up."""
+        if self.ready:
+            return
+        self.control.settimeout(START_LIMIT)
+        try:
+            hello = self.control.recv(4096)
+        except TimeoutError:
+            hello = b""
+        if not hello:
+            self.close()
+            self.errors.seek(0)
+            raise Fault(f"the {self.tier} tier did not start:\n{self.errors.read(4000).decode(errors='replace')}")
+        self.ready = True
+        self._canary()
+
+    def _canary(self) -> None:
+        """A first child shows that all layers apply here and that children of this zygote do work."""
+        child = self.spawn(Limits())
+        request = {
+            "op": "load", "source": CANARY.get(self.packages[:1], ""), "filename": "canary.py", "seed": 0, "rules": [],
+            "stubs": [], "device": "cpu",
+        }  # fmt: skip
+        try:
+            answer = child.ask(request, b"", CANARY_LIMIT)
+            problem = str(answer.message.get("error", ""))
+        except ChildGone as gone:
+            problem = f"{gone}\n{child.printed.decode(errors='replace')[:500]}"
+        child.close()
+        if problem:
+            self.close()
+            raise Fault(f"the {self.tier} tier does not work here: {problem}")
+
+    def spawn(self, limits: Limits, *, threads: int = 1) -> Child:
+        """Fork a child. Raises Fault when the zygote is gone."""
+        self.wait()
+        connection, theirs = socket.socketpair()
+        report, their_report = socket.socketpair()
+        read_end, write_end = os.pipe()
+        request = {"layers": sorted(self.layers), "limits": vars(limits), "threads": threads}
+        try:
+            fds = [theirs.fileno(), their_report.fileno(), write_end]
+            socket.send_fds(self.control, [json.dumps(request).encode()], fds)
+        except OSError as error:
+            raise Fault(f"the {self.tier} is gone: {error}") from error
+        finally:
+            theirs.close()
+            their_report.close()
+            os.close(write_end)
+        return Child(connection, report, read_end)
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def close(self) -> None:
+        """End the zygote and with it everything in its sandbox."""
+        self.control.close()
+        if self.process.poll() is None:
+            try:
+                self.process.wait(0.5)
+            except subprocess.TimeoutExpired:
+                self.process.send_signal(signal.SIGKILL)
+                self.process.wait()
+
+
+class Child:
+    """One child, for one submission. Calls are strictly one after another."""
+
+    def __init__(self, connection: socket.socket, report: socket.socket, output: int) -> None:
+        self.connection, self.report, self.output = connection, report, output
+        connection.setblocking(False)
+        os.set_blocking(output, False)
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(output, selectors.EVENT_READ, "output")
+        self.selector.register(connection, selectors.EVENT_READ, "answer")
+        self.printed = bytearray()
+        self.printed_total = 0
+        self.number = 0
+        self.buffer = bytearray()
+        self.ending: Ending | None = None
+
+    @property
+    def alive(self) -> bool:
+        return self.ending is None
+
+    def ask(self, request: dict[str, Any], blob: bytes, seconds: float) -> Answer:
+        """Send a request and wait for its answer. Raises ChildGone; the child is dead then."""
+        self.number += 1
+        deadline = time.monotonic() + seconds
+        frame = memoryview(wire.dump({**request, "id": self.number}, blob))
+        try:
+            self._send(frame, deadline, seconds)
+            answer = self._receive(deadline, seconds)
+        except (wire.WireError, UnicodeError) as error:
+            raise self._gone("crashed", f"its answer cannot be read: {error}") from None
+        if answer.message.get("id") != self.number:
+            raise self._gone("crashed", "it answered what was not asked")
+        return answer
+
+    def _send(self, frame: memoryview, deadline: float, seconds: float) -> None:
+        self.selector.modify(self.connection, selectors.EVENT_READ | selectors.EVENT_WRITE, "answer")
+        while frame:
+            self._poll(deadline, seconds)
+            try:
+                frame = frame[self.connection.send(frame[: 1 << 20]) :]
+            except BlockingIOError:
+                continue
+            except OSError:
+                raise self._died() from None
+        self.selector.modify(self.connection, selectors.EVENT_READ, "answer")
+
+    def _receive(self, deadline: float, seconds: float) -> Answer:
+        need, lengths = wire.HEADER.size, None
+        self.buffer.clear()
+        while True:
+            while len(self.buffer) >= need:
+                if lengths is None:
+                    lengths = wire.lengths(bytes(self.buffer[:need]))
+                    need += sum(lengths)
+                    continue
+                if len(self.buffer) > need:
+                    raise wire.WireError("more than one answer")
+                start = wire.HEADER.size
+                self._drain()
+                text = bytes(self.buffer[start : start + lengths[0]])
+                return Answer(wire.parse(text), bytes(self.buffer[start + lengths[0] :]))
+            if "answer" in self._poll(deadline, seconds):
+                try:
+                    data = self.connection.recv(1 << 20)
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    data = b""
+                if not data:
+                    raise self._died()
+                self.buffer += data
+
+    def _poll(self, deadline: float, seconds: float) -> set[str]:
+        left = deadline - time.monotonic()
+        events = self.selector.select(left) if left > 0 else []
+        if not events:
+            raise self._gone("timeout", f"no answer within {seconds:g} s")
+        ready = {key.data for key, _ in events}
+        if "output" in ready:
+            self._drain()
+        return ready
+
+    def _drain(self) -> None:
+        """Take what was printed: keep the beginning, count the rest, end a flood."""
+        while self.output >= 0:
+            try:
+                data = os.read(self.output, 1 << 16)
+            except BlockingIOError:
+                return
+            if not data:
+                self.selector.unregister(self.output)
+                os.close(self.output)
+                self.output = -1
+                return
+            self.printed += data[: max(0, KEPT_OUTPUT - len(self.printed))]
+            self.printed_total += len(data)
+            if self.printed_total > MAX_OUTPUT:
+                raise self._gone("flood", f"it printed more than {MAX_OUTPUT >> 20} MiB")
+
+    def _died(self) -> ChildGone:
+        """The connection ended by itself: find out why from the warden."""
+        ending = self.close(grace=2.0)
+        if ending.fault:
+            return ChildGone("fault", ending.fault)
+        if ending.signal == signal.SIGXCPU:
+            return ChildGone("timeout", "it used up its processor time")
+        if ending.signal == signal.SIGKILL:
+            return ChildGone("out_of_memory", "the system killed it, most likely for its use of memory")
+        if ending.signal:
+            name = signal.Signals(ending.signal).name if ending.signal in set(signal.Signals) else str(ending.signal)
+            words = {"SIGSEGV": "a segmentation fault", "SIGABRT": "an abort", "SIGBUS": "a bus error"}
+            return ChildGone("crashed", f"the process crashed with {words.get(name, name)}")
+        return ChildGone("crashed", f"the process ended itself with exit code {ending.exit} (`os._exit`?)")
+
+    def _gone(self, cause: str, message: str) -> ChildGone:
+        self.close()
+        return ChildGone(cause, message)
+
+    def close(self, grace: float = 0.0) -> Ending:
+        """End the child and everything it started. With `grace`, first wait for it to end by itself."""
+        if self.ending is not None:
+            return self.ending
+        self.ending = Ending(fault="its warden did not report")
+        if self.output >= 0:
+            try:
+                self._drain()
+            except ChildGone:
+                pass  # it is being ended already
+        if self.output >= 0:
+            os.close(self.output)
+            self.output = -1
+        self.selector.close()
+        self.connection.close()
+        self.ending = self._ended(grace)
+        self.report.close()
+        return self.ending
+
+    def _ended(self, grace: float) -> Ending:
+        try:
+            self.report.settimeout(grace or None)
+            data = self.report.recv(4096) if grace else b""
+        except (TimeoutError, OSError):
+            data = b""
+        if not data:
+            try:
+                self.report.shutdown(socket.SHUT_WR)  # the warden kills the child and reports
+                self.report.settimeout(10.0)
+                data = self.report.recv(4096)
+            except OSError:
+                data = b""
+        try:
+            return Ending(**json.loads(data))
+        except (ValueError, TypeError):
+            return Ending(fault="its warden did not report")
+
+
+@dataclass
+class Pool:
+    """The zygotes of one engine, one for each set of packages; started when first needed."""
+
+    tier: str
+    gpu: bool = False
+    zygotes: dict[tuple[str, ...], Zygote] = field(default_factory=dict)
+
+    def zygote(self, packages: tuple[str, ...]) -> Zygote:
+        """The running zygote for these packages; a dead one is replaced."""
+        found = self.zygotes.get(packages)
+        if found is None or not found.alive:
+            found = self.zygotes[packages] = Zygote(packages, self.tier, gpu=self.gpu)
+        return found
+
+    def close(self) -> None:
+        for zygote in self.zygotes.values():
+            zygote.close()
+        self.zygotes.clear()

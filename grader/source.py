@@ -1,0 +1,215 @@
+"""What is derived from a solution's text: the stub, the parts, the mistakes, the diff. Layer 1."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from grader.errors import SubmissionError
+from grader.exercise import Mistake
+
+BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+MAX_BYTES = 1 << 20
+REGION = re.compile(rf"^([ \t]*){BEGIN}\n.*?^[ \t]*{END}\n", re.MULTILINE | re.DOTALL)
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Definition = Function | ast.ClassDef
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something the learner writes: a public top-level function or class of the solution."""
+
+    name: str
+    signature: str  # `def f(a, b=1)` or `class C`
+    stubs: tuple[str, ...]  # the functions to fill in, `f` or `C.method`
+
+
+def stub(solution: str) -> str:
+    """The solution's text with every solution region replaced by what the learner starts from."""
+    return REGION.sub(lambda match: f"{match[1]}# YOUR CODE HERE\n{match[1]}raise NotImplementedError()\n", solution)
+
+
+def parts(solution: str) -> tuple[Part, ...]:
+    """The parts of a solution, in the order of its text."""
+    empty = ast.parse(stub(solution))
+    found = []
+    for node in empty.body:
+        if isinstance(node, Definition):
+            stubs = tuple(name for name, function in functions(node) if is_stub(function))
+            if stubs:
+                found.append(Part(node.name, signature(node), stubs))
+    return tuple(found)
+
+
+def functions(node: Definition) -> list[tuple[str, Function]]:
+    """The functions of a definition with their qualified names: itself, or its methods."""
+    if isinstance(node, Function):
+        return [(node.name, node)]
+    return [(f"{node.name}.{child.name}", child) for child in node.body if isinstance(child, Function)]
+
+
+def is_stub(function: Function) -> bool:
+    """Whether a body, its docstring aside, only raises NotImplementedError, passes, or is `...`."""
+    body = [node for node in function.body if not _is_constant(node)]
+    if not body:
+        return True
+    if len(body) > 1:
+        return False
+    if isinstance(body[0], ast.Pass):
+        return True
+    raised = body[0].exc if isinstance(body[0], ast.Raise) else None
+    raised = raised.func if isinstance(raised, ast.Call) else raised
+    return isinstance(raised, ast.Name) and raised.id == "NotImplementedError"
+
+
+def _is_constant(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def signature(node: Definition) -> str:
+    if isinstance(node, ast.ClassDef):
+        return f"class {node.name}"
+    arguments = ast.parse(f"def f({ast.unparse(node.args)}): ...").body[0]
+    assert isinstance(arguments, ast.FunctionDef)
+    for argument in ast.walk(arguments.args):
+        if isinstance(argument, ast.arg):
+            argument.annotation = None
+    return f"def {node.name}({ast.unparse(arguments.args)})"
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A learner's file that parsed: its text, and what in it is still a stub or missing."""
+
+    path: Path
+    text: str
+    tree: ast.Module
+
+    def definitions(self) -> dict[str, Definition]:
+        return {node.name: node for node in self.tree.body if isinstance(node, Definition)}
+
+    def names(self) -> set[str]:
+        """Everything bound at the top level, however: def, class, assignment, import."""
+        bound = {node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        imported = {
+            (alias.asname or alias.name).split(".")[0]
+            for node in self.tree.body
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        }
+        return bound | imported | set(self.definitions())
+
+    def stubs(self) -> dict[str, int]:
+        """The functions that are still stubs, with the line of each."""
+        return {
+            name: function.lineno
+            for node in self.definitions().values()
+            for name, function in functions(node)
+            if is_stub(function)
+        }
+
+    def signature(self, name: str) -> str:
+        node = self.definitions().get(name)
+        return signature(node) if node else name
+
+
+def read(path: Path) -> Submission:
+    """Read and parse a learner's file. Raises SubmissionError with the message the learner needs."""
+    return parse(path, decode(path))
+
+
+def decode(path: Path) -> str:
+    if path.is_dir():
+        raise SubmissionError(f"`{path.name}` is a folder, not a Python file")
+    if path.suffix == ".ipynb":
+        raise SubmissionError(
+            f"`{path.name}` is a notebook; grade a .py file\n\n"
+            "hint: `jupyter nbconvert --to script` turns a notebook into one"
+        )
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise SubmissionError(f"there is no file `{path}`") from None
+    except OSError as error:
+        raise SubmissionError(f"`{path}` cannot be read: {error.strerror}") from None
+    if len(data) > MAX_BYTES:
+        raise SubmissionError(f"`{path.name}` is larger than {MAX_BYTES >> 20} MiB")
+    if b"\0" in data:
+        raise SubmissionError(f"`{path.name}` holds a NUL byte at byte {data.index(0)}: it is not a text file")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SubmissionError(
+            f"`{path.name}` is not UTF-8 at byte {error.start} (0x{data[error.start]:02x})\n\n"
+            "hint: save it as UTF-8 in your editor"
+        ) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def parse(path: Path, text: str) -> Submission:
+    if not text.strip():
+        raise SubmissionError(f"`{path.name}` is empty\n\nhint: `grade reset {path.stem}` brings the stub back")
+    try:
+        # compile() finds more than ast.parse(): `return` outside a function, `await` outside async
+        compile(text, path.name, "exec", dont_inherit=True)
+        return Submission(path, text, ast.parse(text))
+    except SyntaxError as error:
+        raise SubmissionError(_syntax_message(path, error)) from None
+    except (RecursionError, MemoryError, ValueError, OverflowError) as error:
+        raise SubmissionError(f"`{path.name}` is nested too deeply for Python's parser ({type(error).__name__})") from None
+
+
+def _syntax_message(path: Path, error: SyntaxError) -> str:
+    where = f"{path.name}, line {error.lineno}"
+    if error.text is None or error.offset is None:
+        return f"{type(error).__name__}: {error.msg} ({where})"
+    line = error.text.rstrip("\n")
+    indent = len(line) - len(line.lstrip())
+    width = max(1, (error.end_offset or 0) - error.offset) if error.end_lineno == error.lineno else 1
+    caret = " " * max(0, error.offset - 1 - indent) + "^" * min(width, 80)
+    return f"{type(error).__name__}: {error.msg} ({where})\n\n    {line.strip()[:200]}\n    {caret[:200]}"
+
+
+def apply(mistake: Mistake, solution: str) -> str:
+    """The solution with a mistake planted. Raises ValueError when an old text does not occur exactly once."""
+    for old, new in mistake.edits.items():
+        if (count := solution.count(old)) != 1:
+            raise ValueError(f"`{mistake.name}`: {count} places instead of one hold {old!r}")
+        solution = solution.replace(old, new)
+    return solution
+
+
+def answer(text: str) -> str:
+    """A solution as it is shown: without the markers and the statement."""
+    lines = [line for line in text.splitlines(keepends=True) if line.strip() not in (BEGIN, END)]
+    tree = ast.parse("".join(lines))
+    first = tree.body[0]
+    start = (first.end_lineno or 0) if _is_constant(first) else 0
+    return "".join(lines[start:]).lstrip("\n")
+
+
+def statement(text: str) -> str:
+    """The module docstring of a solution or stub: Markdown."""
+    return ast.get_docstring(ast.parse(text)) or ""
+
+
+def diff(mine: str, solution: str) -> str:
+    """A unified diff from the learner's answer to the kit's."""
+    lines = difflib.unified_diff(
+        answer(mine).splitlines(keepends=True), answer(solution).splitlines(keepends=True), "your answer", "solution"
+    )
+    return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
+
+
+def fingerprint(*texts: str) -> str:
+    """A short content hash."""
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(len(text).to_bytes(8, "big") + text.encode())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,1572 @@
+"""Hidden suite for nlp/ngram: every estimate against direct sums over a list of the corpus's n-grams."""
+
+import math
+from collections import Counter
+
+import pytest
+
+from grader.compare import assert_close, assert_equal, assert_that
+from grader.cost import assert_growth
+from grader.exercise import Exercise, Mistake, probe
+
+EXERCISE = Exercise(
+    title="n-gram language models",
+    level="core",
+    minutes=60,
+    needs=(),
+    forbid=("nltk", "torch", "kenlm"),
+    hints=(
+        "Walk once over each padded sentence. At every position that is predicted, one counter goes up for each length of "
+        "the context, the empty one included.",
+        "An unseen context has no counts, so its relative frequency is 0/0. Each model says what happens then: 0, a uniform "
+        "value that falls out of the formula, or the next shorter context.",
+        "The interpolated models are short when written from below: start with one over the size of the vocabulary, and let "
+        "each longer context that was seen mix its own estimate with what you have.",
+        "The continuation count of a word after a short context is the number of longer contexts, one token more to the "
+        "left, in which the word was counted at all. One pass over the counts gives all of them.",
+        "Keep logarithms from the first token on. Divide their sum by the number of predicted tokens, which is the number "
+        "of words plus one for each sentence, and only then take the exponential.",
+    ),
+    follow_ups=(
+        (
+            "Why does Kneser-Ney use continuation counts in its lower orders?",
+            "The lower order speaks only where the higher one has little to say, so it should estimate how readily a word "
+            "follows something new. `Francisco` may be frequent, but nearly always after `San`: its plain unigram is large "
+            "and its continuation count is 1. Formally, with these counts the marginals of the smoothed bigram equal the "
+            "unigram frequencies of the corpus, which is the constraint Kneser and Ney started from.",
+        ),
+        (
+            "Model A has perplexity 80 and model B 95 on the same text. When is A not the better model?",
+            "When they do not predict the same events. A smaller vocabulary turns hard words into an easy `<unk>`; another "
+            "tokeniser changes both the tokens and their number N. Compare per-token figures only for the same vocabulary "
+            "and tokens; otherwise compare the total log-probability of the text, or bits per character, with unknown "
+            "words spelt out by some model.",
+        ),
+        (
+            "Stupid backoff is not a distribution: so what?",
+            "Its scores rank candidates in a decoder, which only compares them. They cannot be used for perplexity, for "
+            "sampling without normalising, or as posteriors. In return training is plain counting, which can be spread over "
+            "machines without any normalisers, and with trillions of tokens it ranks nearly as well as Kneser-Ney.",
+        ),
+    ),
+)
+
+BOS, EOS, UNK = "<s>", "</s>", "<unk>"
+
+TEXT = (
+    "the cat sat on the mat",
+    "the cat ran",
+    "a dog sat on the cat",
+    "the dog ran on",
+    "",
+    "a cat sat on a mat",
+    "the the cat ran",
+    "the dog saw the zebra",
+    "a yak sat on the cat",
+    "on the mat sat the dog",
+)
+WORDS = ("the", "cat", "sat", "on", "mat", "ran", "a", "dog")
+SPARE = "quiet"  # in the vocabulary, never in the corpus
+VOCABULARY = {*WORDS, SPARE, EOS, UNK}
+
+SEEN = {
+    1: [()],
+    2: [("<s>",), ("the",), ("cat",), ("<unk>",), ("sat",)],
+    3: [("<s>", "<s>"), ("<s>", "the"), ("<s>", "a"), ("the", "cat"), ("cat", "sat"), ("the", "<unk>")],
+}
+UNSEEN = {
+    2: [(SPARE,)],
+    3: [(SPARE, "the"), ("the", SPARE), (SPARE, SPARE), (SPARE, "<unk>")],
+}
+SETTINGS = {
+    "MLE": {},
+    "AddK": {"k": 0.3},
+    "JelinekMercer": {"weights": (0.7, 0.45, 0.6)},
+    "StupidBackoff": {"alpha": 0.35},
+    "KneserNey": {"discount": 0.6},
+}
+
+
+@probe
+def distributions(module, name, counts, vocabulary, n, settings, contexts, words):
+    """P(word | context) of a model, by context and word."""
+    model = getattr(module, name)(counts, vocabulary, n, **settings)
+    return {tuple(context): {word: model.probability(word, context) for word in words} for context in contexts}
+
+
+@probe
+def totals(module, counts, vocabulary, n, contexts):
+    model = module.NGramModel(counts, vocabulary, n)
+    return {context: model.total(context) for context in contexts}
+
+
+@probe
+def toy(table, vocabulary, n):
+    """A model whose probabilities are given by context and word; it counts what it is asked."""
+
+    class Toy:
+        asked = 0
+
+        def known(self, token):
+            return token if token in vocabulary or token == "<s>" else "<unk>"
+
+        def probability(self, word, context):
+            self.asked += 1
+            recent = tuple(self.known(token) for token in context)[max(0, len(context) - n + 1) :]
+            return table.get(recent, {}).get(self.known(word), 0.0)
+
+    model = Toy()
+    model.n, model.vocabulary = n, vocabulary
+    return model
+
+
+@probe
+def with_toy(module, name, table, vocabulary, n, *args):
+    """A function of the module, on a model whose probabilities are given."""
+    return getattr(module, name)(toy(table, vocabulary, n), *args)
+
+
+@probe
+def with_toy_each(module, name, table, vocabulary, n, cases):
+    return [getattr(module, name)(toy(table, vocabulary, n), *args) for args in cases]
+
+
+@probe
+def questions(module, table, vocabulary, n, sentences):
+    """The perplexity, and how often the model was asked for it."""
+    model = toy(table, vocabulary, n)
+    return module.perplexity(model, sentences), model.asked
+
+
+@probe
+def observed(tally):
+    """Strings that count comparisons, and numbers that count additions, while `tally["on"]`."""
+
+    class Word(str):
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            tally["comparisons"] += tally["on"]
+            return str.__eq__(self, other)
+
+        def __ne__(self, other):
+            tally["comparisons"] += tally["on"]
+            return str.__ne__(self, other)
+
+    class Number(int):
+        def __add__(self, other):
+            tally["additions"] += tally["on"]
+            return Number(int(self) + other) if isinstance(other, int) else int(self) + other
+
+        __radd__ = __add__
+
+    return Word, Number
+
+
+@probe
+def counting_work(module, sentences, n):
+    """The counts, and how many comparisons of words they took; no two tokens are the same object."""
+    tally = {"on": 1, "comparisons": 0, "additions": 0}
+    Word, _ = observed(tally)
+    counts = module.count_ngrams([[Word(token) for token in sentence] for sentence in sentences], n)
+    tally["on"] = 0
+    return counts, tally["comparisons"]
+
+
+@probe
+def look_up_work(module, meter, name, counts, vocabulary, n, settings, warm, queries):
+    """Probabilities, and the comparisons of words and additions of counts they took, after `warm` was asked for."""
+    tally = {"on": 0, "comparisons": 0, "additions": 0}
+    Word, Number = observed(tally)
+    counts = {
+        tuple(Word(token) for token in context): {Word(word): Number(count) for word, count in followers.items()}
+        for context, followers in counts.items()
+    }
+    model = getattr(module, name)(counts, {Word(word) for word in vocabulary}, n, **settings)
+    for word, context in warm:
+        model.probability(Word(word), [Word(token) for token in context])
+    asked = [(Word(word), [Word(token) for token in context]) for word, context in queries]
+    tally["on"] = 1
+    with meter:
+        found = [model.probability(word, context) for word, context in asked]
+    tally["on"] = 0
+    return found, tally["comparisons"], tally["additions"]
+
+
+@probe
+def build(module, meter, name, counts, vocabulary, n, word, context):
+    """The cost of building a model; its first probability."""
+    with meter:
+        model = getattr(module, name)(counts, vocabulary, n)
+    return model.probability(word, context)
+
+
+def raw_corpus(random):
+    """The text above and five random sentences, in random order; `saw`, `zebra` and `yak` occur once."""
+    sentences = [line.split() for line in TEXT]
+    sentences += [[random.choice(WORDS) for _ in range(random.randrange(1, 7))] for _ in range(5)]
+    random.shuffle(sentences)
+    return sentences
+
+
+def corpus(random):
+    """The same with rare words replaced."""
+    return [[word if word in VOCABULARY else UNK for word in sentence] for sentence in raw_corpus(random)]
+
+
+def occurrences(sentences, n):
+    """Every predicted token with the n - 1 before it, one tuple each."""
+    grams = []
+    for sentence in sentences:
+        line = (BOS,) * (n - 1) + tuple(sentence) + (EOS,)
+        grams += [line[end - n : end] for end in range(n, len(line) + 1)]
+    return grams
+
+
+def table_of(sentences, n):
+    """The same as context -> word -> count, for contexts of every length below n."""
+    grams = Counter(gram[start:] for gram in occurrences(sentences, n) for start in range(n))
+    table = {}
+    for gram, count in grams.items():
+        table.setdefault(gram[:-1], {})[gram[-1]] = count
+    return table
+
+
+class Direct:
+    """The five formulas as they stand in the statement: recursive, every sum taken over the vocabulary."""
+
+    def __init__(self, sentences, vocabulary, n):
+        self.V, self.n = sorted(vocabulary), n
+        grams = occurrences(sentences, n)
+        self.seen = [Counter(gram[n - 1 - m :] for gram in grams) for m in range(n)]  # by length of the context
+
+    def c(self, h, w):
+        return self.seen[len(h)][(*h, w)]
+
+    def continuations(self, h, w):
+        return sum(1 for v in [BOS, *self.V] if self.c((v, *h), w) > 0)
+
+    def MLE(self, w, h):
+        everything = sum(self.c(h, v) for v in self.V)
+        return self.c(h, w) / everything if everything else 0.0
+
+    def AddK(self, w, h, k=1.0):
+        return (self.c(h, w) + k) / sum(self.c(h, v) + k for v in self.V)
+
+    def JelinekMercer(self, w, h, weights):
+        lower = self.JelinekMercer(w, h[1:], weights) if h else 1 / len(self.V)
+        if not any(self.c(h, v) for v in self.V):
+            return lower
+        return weights[len(h)] * self.MLE(w, h) + (1 - weights[len(h)]) * lower
+
+    def StupidBackoff(self, w, h, alpha=0.4):
+        if self.c(h, w):
+            return self.MLE(w, h)
+        return alpha * self.StupidBackoff(w, h[1:], alpha) if h else 0.0
+
+    def KneserNey(self, w, h, discount=0.75):
+        count = self.c if len(h) == self.n - 1 else self.continuations
+        counts = {v: count(h, v) for v in self.V}
+        lower = self.KneserNey(w, h[1:], discount) if h else 1 / len(self.V)
+        everything = sum(counts.values())
+        if not everything:
+            return lower
+        freed = sum(min(discount, number) for number in counts.values())
+        return max(counts[w] - discount, 0) / everything + freed / everything * lower
+
+    def table(self, name, settings, contexts):
+        """P by context and word."""
+        estimate = getattr(self, name)
+        return {tuple(h): {w: estimate(w, tuple(h), **settings) for w in self.V} for h in contexts}
+
+
+def settings_of(name, n):
+    settings = dict(SETTINGS[name])
+    if "weights" in settings:
+        settings["weights"] = settings["weights"][:n]
+    return settings
+
+
+def check_model(submission, random, name, n, contexts):
+    """A model's probabilities of the whole vocabulary after some contexts, against the direct sums."""
+    sentences = corpus(random)
+    settings = settings_of(name, n)
+    got = submission.run(
+        distributions, name, table_of(sentences, n), VOCABULARY, n, settings, contexts, sorted(VOCABULARY)
+    )
+    expected = Direct(sentences, VOCABULARY, n).table(name, settings, contexts)
+    assert_close(got, expected, what="P by context and word")
+
+
+TOY_WORDS = ("ant", "bee", "cow")
+TOY_VOCABULARY = {*TOY_WORDS, EOS, UNK}
+
+
+def toy_table(random, n=3, scale=1.0):
+    """A distribution over the toy vocabulary for every context of n - 1 tokens."""
+    contexts = [()]
+    for _ in range(n - 1):
+        contexts = [(*h, v) for h in contexts for v in (BOS, *TOY_WORDS, UNK)]
+    table = {}
+    for h in contexts:
+        weights = {w: random.uniform(0.1, 1.0) for w in sorted(TOY_VOCABULARY)}
+        table[h] = {w: scale * weight / sum(weights.values()) for w, weight in weights.items()}
+    return table
+
+
+def toy_probabilities(table, sentence, n=3):
+    """P of each predicted token, straight from the table."""
+    line = [BOS] * (n - 1) + [word if word in TOY_VOCABULARY else UNK for word in sentence] + [EOS]
+    return [table[tuple(line[i - n + 1 : i])][line[i]] for i in range(n - 1, len(line))]
+
+
+def toy_sentence(random, length):
+    """Words of the toy vocabulary, with one unknown word among them."""
+    words = [random.choice(TOY_WORDS) for _ in range(length)]
+    words[random.randrange(length)] = "yeti"
+    return words
+
+
+def toy_sentences(random):
+    return [toy_sentence(random, 5), [], toy_sentence(random, 8), toy_sentence(random, 2)]
+
+
+def toy_perplexity(table, sentences):
+    """The N-th root of the product of all 1 / P, for few enough tokens."""
+    values = [p for sentence in sentences for p in toy_probabilities(table, sentence)]
+    return math.prod(values) ** (-1 / len(values))
+
+
+def inside(random, table, words, n=3):
+    """Numbers that draw these words: each well inside the word's share of the distribution."""
+    line, numbers = [BOS] * (n - 1), []
+    for word in words:
+        shares = table[tuple(line[len(line) - n + 1 :])]
+        below = sum(share for other, share in shares.items() if other < word)
+        numbers.append((below + random.uniform(0.2, 0.8) * shares[word]) / sum(shares.values()))
+        line.append(word)
+    return numbers
+
+
+class TestValues:
+    @pytest.mark.part("build_vocabulary")
+    @pytest.mark.parametrize("min_count", [1, 2, 3])
+    def test_vocabulary(self, submission, random, min_count):
+        """the vocabulary holds the frequent words, `</s>` and `<unk>`, and not `<s>`"""
+        sentences = [*raw_corpus(random), ["emu", "fox"], ["fox"]]
+        words = [word for sentence in sentences for word in sentence]
+        expected = {word for word in words if words.count(word) >= min_count} | {EOS, UNK}
+        assert_equal(submission.build_vocabulary(sentences, min_count), expected, what="the vocabulary")
+
+    @pytest.mark.part("replace_unknown")
+    def test_replace_unknown(self, submission, random):
+        """each unknown word becomes `<unk>` in its place; `<s>` stays"""
+        tokens = [random.choice([*WORDS, "emu", "fox"]) for _ in range(9)]
+        tokens[3:3] = ["emu", "the"]
+        expected = [BOS, *(token if token in VOCABULARY else UNK for token in tokens), UNK, EOS]
+        assert_equal(submission.replace_unknown([BOS, *tokens, UNK, EOS], VOCABULARY), expected, what="the tokens")
+
+    @pytest.mark.part("pad")
+    @pytest.mark.parametrize("n", [1, 2, 3, 4])
+    def test_pad(self, submission, n):
+        """n - 1 times `<s>` before the sentence, `</s>` once after it"""
+        expected = [BOS] * (n - 1) + ["the", "cat", "ran", EOS]
+        assert_equal(submission.pad(["the", "cat", "ran"], n), expected, what="the padded sentence")
+
+    @pytest.mark.part("count_ngrams")
+    @pytest.mark.points(2)
+    @pytest.mark.parametrize("n", [1, 2, 3, 4])
+    def test_counts(self, submission, random, n):
+        """each predicted token is counted after its contexts of every length"""
+        sentences = raw_corpus(random)
+        assert_equal(submission.count_ngrams(sentences, n), table_of(sentences, n), what="the counts")
+
+    @pytest.mark.part("NGramModel")
+    def test_total(self, submission, random):
+        """the total of a context is the sum of its counts, and 0 if it is unseen"""
+        sentences = corpus(random)
+        contexts = [*SEEN[3], *SEEN[2], (), *UNSEEN[2]]
+        direct = Direct(sentences, VOCABULARY, 3)
+        expected = {h: sum(direct.c(h, w) for w in VOCABULARY) for h in contexts}
+        got = submission.run(totals, table_of(sentences, 3), VOCABULARY, 3, contexts)
+        assert_equal(got, expected, what="total by context")
+
+    @pytest.mark.part("MLE")
+    @pytest.mark.parametrize("n", [1, 2, 3])
+    def test_mle(self, submission, random, n):
+        """maximum likelihood: the relative frequency after each context"""
+        check_model(submission, random, "MLE", n, SEEN[n])
+
+    @pytest.mark.part("AddK")
+    @pytest.mark.parametrize("n", [1, 2, 3])
+    def test_add_k(self, submission, random, n):
+        """add-k: k more of every word of the vocabulary"""
+        check_model(submission, random, "AddK", n, SEEN[n])
+
+    @pytest.mark.part("JelinekMercer")
+    @pytest.mark.points(2)
+    @pytest.mark.parametrize("n", [1, 2, 3])
+    def test_jelinek_mercer(self, submission, random, n):
+        """interpolation: each order with the weight of its context's length, down to the uniform distribution"""
+        check_model(submission, random, "JelinekMercer", n, SEEN[n])
+
+    @pytest.mark.part("StupidBackoff")
+    @pytest.mark.points(2)
+    @pytest.mark.parametrize("n", [1, 2, 3])
+    def test_stupid_backoff(self, submission, random, n):
+        """stupid backoff: the longest context that was followed by the word, alpha for each step down"""
+        check_model(submission, random, "StupidBackoff", n, SEEN[n])
+
+    @pytest.mark.part("KneserNey")
+    @pytest.mark.points(3)
+    @pytest.mark.parametrize("n", [1, 2, 3])
+    def test_kneser_ney(self, submission, random, n):
+        """interpolated Kneser-Ney: discounted counts, then continuation counts, then the uniform distribution"""
+        check_model(submission, random, "KneserNey", n, SEEN[n])
+
+    @pytest.mark.part("log_probabilities")
+    @pytest.mark.parametrize("n", [1, 2, 3])
+    def test_log_probabilities(self, submission, random, n):
+        """the natural logarithm of P for each word and for `</s>`, in order"""
+        table, sentence = toy_table(random, n), toy_sentence(random, 6)
+        got = submission.run(with_toy, "log_probabilities", table, TOY_VOCABULARY, n, sentence)
+        assert_close(got, [math.log(p) for p in toy_probabilities(table, sentence, n)], what="ln P of each token")
+
+    @pytest.mark.part("perplexity")
+    @pytest.mark.points(2)
+    def test_perplexity(self, submission, random):
+        """perplexity is taken over all predicted tokens of the corpus together"""
+        table, sentences = toy_table(random), toy_sentences(random)
+        got = submission.run(with_toy, "perplexity", table, TOY_VOCABULARY, 3, sentences)
+        assert_close(got, toy_perplexity(table, sentences), what="perplexity")
+
+    @pytest.mark.part("sample")
+    @pytest.mark.points(2)
+    @pytest.mark.parametrize("n", [1, 2, 3])
+    def test_sample(self, submission, random, n):
+        """each number draws the word in whose share it falls, given the words drawn before"""
+        table = toy_table(random, n)
+        words = [*random.sample(TOY_WORDS, 3), UNK, *random.choices(TOY_WORDS, k=3)]
+        got = submission.run(with_toy, "sample", table, TOY_VOCABULARY, n, inside(random, table, words, n))
+        assert_equal(got, words, what="the words drawn")
+
+    @pytest.mark.part("is_plausible")
+    @pytest.mark.points(2)
+    def test_is_plausible(self, submission, random):
+        """plausible means a mean log-probability of at least the threshold"""
+        table, cases, expected = toy_table(random), [], []
+        for sentence in toy_sentences(random):
+            values = toy_probabilities(table, sentence)
+            mean = math.log(math.prod(values)) / len(values)
+            cases += [(sentence, mean - 1e-6), (sentence, mean + 1e-6)]
+            expected += [True, False]
+        got = submission.run(with_toy_each, "is_plausible", table, TOY_VOCABULARY, 3, cases)
+        assert_equal(got, expected, what="answers just above and just below the threshold")
+
+
+class TestStability:
+    @pytest.mark.part("perplexity")
+    def test_long_sentence(self, submission, random):
+        """400 words of probability 0.1 or less do not underflow"""
+        table = toy_table(random, scale=0.1)
+        sentence = toy_sentence(random, 400)
+        values = toy_probabilities(table, sentence)
+        got = submission.run(with_toy, "perplexity", table, TOY_VOCABULARY, 3, [sentence])
+        assert_close(got, math.exp(-math.fsum(map(math.log, values)) / len(values)), what="perplexity")
+
+    @pytest.mark.part("log_probabilities")
+    def test_small_probabilities(self, submission, random):
+        """probabilities down to 1e-300 keep their logarithm"""
+        sizes = [-300.0, -200.0, -12.0, -3.0]
+        table = {(): {word: 10.0**size for word, size in zip([*TOY_WORDS, EOS], sizes, strict=True)}}
+        got = submission.run(with_toy, "log_probabilities", table, TOY_VOCABULARY, 1, list(TOY_WORDS))
+        assert_close(got, [size * math.log(10) for size in sizes], what="ln P of each token")
+
+    @pytest.mark.part("is_plausible")
+    def test_long_sentence_is_plausible(self, submission, random):
+        """a long sentence is judged by its mean, which does not underflow"""
+        table = toy_table(random, scale=0.1)
+        sentence = toy_sentence(random, 400)
+        values = toy_probabilities(table, sentence)
+        mean = math.fsum(map(math.log, values)) / len(values)
+        cases = [(sentence, mean - 1e-6), (sentence, mean + 1e-6)]
+        got = submission.run(with_toy_each, "is_plausible", table, TOY_VOCABULARY, 3, cases)
+        assert_equal(got, [True, False], what="answers just above and just below the threshold")
+
+
+SMOOTHED = [
+    pytest.param("AddK", marks=pytest.mark.part("AddK")),
+    pytest.param("JelinekMercer", marks=pytest.mark.part("JelinekMercer")),
+    pytest.param("KneserNey", marks=pytest.mark.part("KneserNey")),
+]
+MODELS = [
+    pytest.param("MLE", marks=pytest.mark.part("MLE")),
+    pytest.param("StupidBackoff", marks=pytest.mark.part("StupidBackoff")),
+    *SMOOTHED,
+]
+
+
+class TestEdgeCases:
+    @pytest.mark.parametrize("name", SMOOTHED)
+    def test_sums_to_one(self, submission, random, name):
+        """after seen and unseen contexts alike, the probabilities of all words, `</s>` and `<unk>` sum to 1"""
+        sums, expected = {}, {}
+        for n in (1, 2, 3):
+            contexts = [*SEEN[n], *UNSEEN.get(n, []), *[("emu",) * (n - 1)]]
+            counts = table_of(corpus(random), n)
+            got = submission.run(
+                distributions, name, counts, VOCABULARY, n, settings_of(name, n), contexts, sorted(VOCABULARY)
+            )
+            for h in contexts:
+                sums[n, h], expected[n, h] = sum(got[h].values()), 1.0
+        assert_close(sums, expected, what="sum of P by n and context")
+
+    @pytest.mark.parametrize("name", MODELS)
+    def test_unseen_contexts(self, submission, random, name):
+        """after a context that was never seen, in part or as a whole"""
+        check_model(submission, random, name, 3, UNSEEN[3])
+
+    @pytest.mark.parametrize("name", MODELS)
+    def test_shorter_contexts(self, submission, random, name):
+        """a shorter context asks the estimate of the lower order"""
+        check_model(submission, random, name, 3, [(), ("the",), ("<s>",), ("cat",), (SPARE,)])
+
+    @pytest.mark.parametrize("name", MODELS)
+    def test_empty_corpus(self, submission, name):
+        """a model of an empty corpus knows nothing, and says so without dividing by zero"""
+        contexts = [("the", "cat"), (BOS, BOS)]
+        settings = settings_of(name, 3)
+        got = submission.run(distributions, name, {}, VOCABULARY, 3, settings, contexts, sorted(VOCABULARY))
+        expected = Direct([], VOCABULARY, 3).table(name, settings, contexts)
+        assert_close(got, expected, what="P by context and word")
+
+    @pytest.mark.part("NGramModel")
+    def test_unknown_words(self, submission, random):
+        """unknown words count as `<unk>`, as the word asked for and in the context, where `<s>` stays `<s>`"""
+        sentences = corpus(random)
+        direct = Direct(sentences, VOCABULARY, 3)
+        contexts = [("the", "emu"), ("emu", "sat"), (BOS, "emu"), (BOS, "a"), ("emu", EOS)]
+        words = ["emu", UNK, "sat", "the", EOS, "cat"]
+        got = submission.run(distributions, "MLE", table_of(sentences, 3), VOCABULARY, 3, {}, contexts, words)
+        known = {"emu": UNK}
+        expected = {
+            h: {w: direct.MLE(known.get(w, w), tuple(known.get(v, v) for v in h)) for w in words} for h in contexts
+        }
+        assert_close(got, expected, what="P by context and word")
+
+    @pytest.mark.part("NGramModel")
+    @pytest.mark.parametrize("n", [1, 2, 3])
+    def test_long_contexts(self, submission, random, n):
+        """of a long context, a list or a tuple, only the last n - 1 tokens count"""
+        sentences = corpus(random)
+        contexts = [("on", "the", "mat", "the", "cat"), ("sat", "dog", "<s>", "the"), ("cat", "emu", "a", "on", "the")]
+        words = sorted(VOCABULARY)
+        got = submission.run(distributions, "MLE", table_of(sentences, n), VOCABULARY, n, {}, contexts, words)
+        direct = Direct(sentences, VOCABULARY, n)
+        expected = {h: {w: direct.MLE(w, h[len(h) - n + 1 :]) for w in words} for h in contexts}
+        assert_close(got, expected, what="P by context and word")
+        lists = [list(h) for h in contexts]
+        got = submission.run(distributions, "MLE", table_of(sentences, n), VOCABULARY, n, {}, lists, words)
+        assert_close(got, expected, what="P by context, given as a list, and word")
+
+    @pytest.mark.part("count_ngrams")
+    def test_nothing_to_count(self, submission):
+        """an empty corpus has no counts; an empty sentence still predicts `</s>`"""
+        assert_equal(submission.count_ngrams([], 3), {}, what="the counts of no sentence")
+        expected = {(): {EOS: 2}, (BOS,): {EOS: 2}, (BOS, BOS): {EOS: 2}}
+        assert_equal(submission.count_ngrams([[], []], 3), expected, what="the counts of two empty sentences")
+
+    @pytest.mark.part("build_vocabulary")
+    def test_empty_vocabulary(self, submission):
+        """the vocabulary of an empty corpus is `</s>` and `<unk>`"""
+        assert_equal(submission.build_vocabulary([]), {EOS, UNK}, what="the vocabulary")
+
+    @pytest.mark.part("pad")
+    @pytest.mark.parametrize("n", [0, -1])
+    def test_no_order(self, submission, n):
+        """n below 1 is a ValueError"""
+        with submission.expect_raises(ValueError):
+            submission.pad(["the", "cat"], n)
+
+    @pytest.mark.parametrize(
+        ("name", "settings"),
+        [
+            pytest.param("AddK", {"k": 0.0}, marks=pytest.mark.part("AddK"), id="k-zero"),
+            pytest.param("AddK", {"k": -0.5}, marks=pytest.mark.part("AddK"), id="k-negative"),
+            pytest.param("JelinekMercer", {"weights": [0.5]}, marks=pytest.mark.part("JelinekMercer"), id="too-few"),
+            pytest.param("JelinekMercer", {"weights": [0.5] * 3}, marks=pytest.mark.part("JelinekMercer"), id="too-many"),
+            pytest.param("JelinekMercer", {"weights": [0.5, 1.5]}, marks=pytest.mark.part("JelinekMercer"), id="above-1"),
+            pytest.param("JelinekMercer", {"weights": [-0.1, 0.5]}, marks=pytest.mark.part("JelinekMercer"), id="below-0"),
+            pytest.param("KneserNey", {"discount": 1.5}, marks=pytest.mark.part("KneserNey"), id="discount-above-1"),
+            pytest.param("KneserNey", {"discount": -0.1}, marks=pytest.mark.part("KneserNey"), id="discount-below-0"),
+        ],
+    )
+    def test_impossible_settings(self, submission, name, settings):
+        """settings that give no distribution are a ValueError"""
+        counts = table_of([["the", "cat"]], 2)
+        with submission.expect_raises(ValueError):
+            submission.run(distributions, name, counts, VOCABULARY, 2, settings, [("the",)], ["cat"])
+
+    @pytest.mark.parametrize(
+        ("name", "settings"),
+        [
+            pytest.param("JelinekMercer", {"weights": (0, 1, 0.5)}, marks=pytest.mark.part("JelinekMercer"), id="weights"),
+            pytest.param("KneserNey", {"discount": 0}, marks=pytest.mark.part("KneserNey"), id="no-discount"),
+            pytest.param("KneserNey", {"discount": 1}, marks=pytest.mark.part("KneserNey"), id="whole-discount"),
+        ],
+    )
+    def test_extreme_settings(self, submission, random, name, settings):
+        """weights and discounts of exactly 0 and 1 are allowed"""
+        sentences, contexts = corpus(random), [*SEEN[3], *UNSEEN[3]]
+        counts = table_of(sentences, 3)
+        got = submission.run(distributions, name, counts, VOCABULARY, 3, settings, contexts, sorted(VOCABULARY))
+        expected = Direct(sentences, VOCABULARY, 3).table(name, settings, contexts)
+        assert_close(got, expected, what="P by context and word")
+
+    @pytest.mark.parametrize(
+        ("name", "setting", "value"),
+        [
+            pytest.param("AddK", "k", 1.0, marks=pytest.mark.part("AddK")),
+            pytest.param("KneserNey", "discount", 0.75, marks=pytest.mark.part("KneserNey")),
+        ],
+    )
+    def test_defaults(self, submission, random, name, setting, value):
+        """k is 1 and the discount 0.75 unless they are given"""
+        sentences = corpus(random)
+        got = submission.run(distributions, name, table_of(sentences, 2), VOCABULARY, 2, {}, SEEN[2], sorted(VOCABULARY))
+        expected = Direct(sentences, VOCABULARY, 2).table(name, {setting: value}, SEEN[2])
+        assert_close(got, expected, what="P by context and word")
+
+    @pytest.mark.part("log_probabilities")
+    def test_impossible_token(self, submission):
+        """the logarithm of probability 0 is minus infinity, in its place"""
+        table = {(): {"ant": 0.5, EOS: 0.25, UNK: 0.25}}
+        got = submission.run(with_toy, "log_probabilities", table, TOY_VOCABULARY, 1, ["ant", "bee", "emu"])
+        expected = [math.log(0.5), -math.inf, math.log(0.25), math.log(0.25)]
+        assert_close(got, expected, what="ln P of each token")
+
+    @pytest.mark.part("perplexity")
+    def test_impossible_sentence(self, submission):
+        """one impossible token makes the perplexity infinite"""
+        table = {(): {"ant": 0.5, EOS: 0.25, UNK: 0.25}}
+        got = submission.run(with_toy, "perplexity", table, TOY_VOCABULARY, 1, [["ant"], ["ant", "bee"]])
+        assert_close(got, math.inf, what="perplexity")
+
+    @pytest.mark.part("perplexity")
+    def test_empty_sentences(self, submission, random):
+        """an empty sentence counts with its `</s>`"""
+        table = toy_table(random)
+        got = submission.run(with_toy, "perplexity", table, TOY_VOCABULARY, 3, [[], []])
+        assert_close(got, 1 / table[BOS, BOS][EOS], what="perplexity")
+
+    @pytest.mark.part("perplexity")
+    def test_no_sentences(self, submission, random):
+        """the perplexity of no sentence at all is a ValueError"""
+        table = toy_table(random)
+        with submission.expect_raises(ValueError):
+            submission.run(with_toy, "perplexity", table, TOY_VOCABULARY, 3, [])
+
+    @pytest.mark.part("sample")
+    def test_sample_stops(self, submission, random):
+        """`</s>` ends the sentence, is not returned, and uses up no further number"""
+        table = toy_table(random)
+        words = [*random.choices(TOY_WORDS, k=4), EOS]
+        numbers = [*inside(random, table, words), 0.999, 0.999]
+        got = submission.run(with_toy, "sample", table, TOY_VOCABULARY, 3, numbers)
+        assert_equal(got, words[:4], what="the words drawn")
+
+    @pytest.mark.part("sample")
+    def test_sample_boundaries(self, submission):
+        """a word is drawn where the running sum first exceeds u, so never one of probability 0"""
+        table = {(): {EOS: 0.0, UNK: 0.0, "ant": 0.25, "bee": 0.5, "cow": 0.25}}
+        cases = [([0.0],), ([0.25],), ([0.75],), ([math.nextafter(0.25, 0)],), ([],)]
+        got = submission.run(with_toy_each, "sample", table, TOY_VOCABULARY, 1, cases)
+        assert_equal(got, [["ant"], ["bee"], ["cow"], ["ant"], []], what="the words drawn")
+
+    @pytest.mark.part("sample")
+    @pytest.mark.parametrize("scale", [0.4, 3.0])
+    def test_sample_scores(self, submission, random, scale):
+        """scores that do not sum to 1 are sampled in proportion"""
+        table = toy_table(random, scale=scale)
+        words = ["cow", *random.choices(TOY_WORDS, k=4), "ant", "cow"]
+        got = submission.run(with_toy, "sample", table, TOY_VOCABULARY, 3, inside(random, table, words))
+        assert_equal(got, words, what="the words drawn")
+
+    @pytest.mark.part("sample")
+    def test_sample_nothing(self, submission):
+        """where no word has a probability, there is nothing to draw: a ValueError"""
+        with submission.expect_raises(ValueError):
+            submission.run(with_toy, "sample", {}, TOY_VOCABULARY, 2, [0.5])
+
+    @pytest.mark.part("is_plausible")
+    def test_plausible_extremes(self, submission):
+        """at the threshold a sentence is plausible; an impossible one never is; an empty one has its `</s>`"""
+        table = {(BOS,): {"ant": 1.0, EOS: 0.5}, ("ant",): {EOS: 1.0}}
+        cases = [(["ant"], 0.0), (["ant"], 0.1), (["ant", "bee"], -1e300), ([], -0.7), ([], -0.69)]
+        got = submission.run(with_toy_each, "is_plausible", table, TOY_VOCABULARY, 2, cases)
+        assert_equal(got, [True, False, False, True, False], what="answers")
+
+
+def wide_corpus(words):
+    """Sentences in which `the` and the start of a sentence are followed by every word."""
+    names = [f"w{i}" for i in range(words)]
+    sentences = [["the", name, "cat"] for name in names] + [[name, "the"] for name in names]
+    return sentences, {*names, "the", "cat", EOS, UNK}
+
+
+def random_corpus(random, sentences):
+    return [[random.choice(WORDS) for _ in range(9)] for _ in range(sentences)]
+
+
+class TestPerformance:
+    @pytest.mark.part("count_ngrams")
+    def test_counting_lines(self, submission, random):
+        """counting is linear: a corpus of twice the size takes twice the steps"""
+        corpora = [random_corpus(random, 40), random_corpus(random, 80)]
+        small, large = (submission.measure("count_ngrams", sentences, 3) for sentences in corpora)
+        assert_equal(large.value, table_of(corpora[1], 3), what="the counts")
+        assert_growth(small.cost, large.cost, "lines", at_most=2.2, when="the corpus doubles")
+
+    @pytest.mark.part("count_ngrams")
+    def test_counting_comparisons(self, submission, random):
+        """counting looks nothing up by comparing it with every n-gram, as `list.count` does"""
+        corpora = [random_corpus(random, 40), random_corpus(random, 80)]
+        (_, small), (counts, large) = (submission.run(counting_work, sentences, 3) for sentences in corpora)
+        assert_equal(counts, table_of(corpora[1], 3), what="the counts")
+        assert_that(
+            large <= 3 * small,
+            "about twice as many comparisons of words when the corpus doubles",
+            got=f"{small} became {large}",
+        )
+
+    @pytest.mark.part("KneserNey")
+    def test_building_lines(self, submission):
+        """building a model is linear in the number of different n-grams"""
+        costs = []
+        for words in (40, 80):
+            sentences, vocabulary = wide_corpus(words)
+            built = submission.measure(build, "KneserNey", table_of(sentences, 3), vocabulary, 3, "w1", ["cat", "the"])
+            expected = Direct(sentences, vocabulary, 3).KneserNey("w1", ("cat", "the"))
+            assert_close(built.value, expected, what="P(w1 | cat the)")
+            costs.append(built.cost)
+        assert_growth(*costs, "lines", at_most=2.2, when="the number of n-grams doubles")
+
+    @pytest.mark.points(2)
+    @pytest.mark.parametrize("name", MODELS)
+    def test_look_up(self, submission, name):
+        """a look-up takes the same work in a corpus and a vocabulary five times the size"""
+        warm = [("w0", context) for context in [(BOS, BOS), (BOS, "the"), ("cat", "the"), ("emu", "emu")]]
+        queries = [
+            (word, context) for word in ("w1", "the", "emu") for context in [(BOS, BOS), (BOS, "the"), ("cat", "the")]
+        ]
+        settings, runs = settings_of(name, 3), []
+        for words in (20, 100):
+            sentences, vocabulary = wide_corpus(words)
+            counts = table_of(sentences, 3)
+            runs.append(submission.measure(look_up_work, name, counts, vocabulary, 3, settings, warm, queries))
+            estimate = getattr(Direct(sentences, vocabulary, 3), name)
+            expected = [estimate(UNK if word == "emu" else word, context, **settings) for word, context in queries]
+            assert_close(runs[-1].value[0], expected, what="P of each word asked for")
+        small, large = runs
+        when = "corpus and vocabulary are five times as large"
+        assert_growth(small.cost, large.cost, "lines", at_most=1.5, when=when)
+        for what, before, after in zip(
+            ("comparisons of words", "additions of counts"), small.value[1:], large.value[1:], strict=True
+        ):
+            assert_that(
+                after <= 1.5 * before + 50,
+                f"no more {what} in a look-up when {when}",
+                got=f"{before} became {after} in {len(queries)} look-ups",
+            )
+
+    @pytest.mark.part("perplexity")
+    def test_questions(self, submission, random):
+        """perplexity asks the model once for each predicted token"""
+        table, sentences = toy_table(random), [toy_sentence(random, 30), toy_sentence(random, 20)]
+        got, asked = submission.run(questions, table, TOY_VOCABULARY, 3, sentences)
+        assert_close(got, toy_perplexity(table, sentences), what="perplexity")
+        assert_that(asked <= 52, "50 words and two `</s>` are asked for once each", got=f"{asked} questions")
+
+
+MISTAKES = [
+    Mistake(
+        "vocabulary-holds-start",
+        "`<s>` is put into the vocabulary; it is never predicted, so it must not get any probability",
+        {"return frequent | {EOS, UNK}": "return frequent | {BOS, EOS, UNK}"},
+    ),
+    Mistake(
+        "vocabulary-without-end",
+        "`</s>` is missing from the vocabulary; it is predicted like a word",
+        {"return frequent | {EOS, UNK}": "return frequent | {UNK}"},
+    ),
+    Mistake(
+        "vocabulary-without-unknown",
+        "`<unk>` is missing from the vocabulary, so unknown words have nowhere to go",
+        {"return frequent | {EOS, UNK}": "return frequent | {EOS}"},
+    ),
+    Mistake(
+        "min-count-exclusive",
+        "words that occur exactly `min_count` times are left out; they belong to the vocabulary",
+        {"if count >= min_count}": "if count > min_count}"},
+    ),
+    Mistake(
+        "min-count-of-sentences",
+        "words are counted once a sentence; `min_count` is about all occurrences",
+        {"for word in sentence)\n    frequent": "for word in set(sentence))\n    frequent"},
+    ),
+    Mistake(
+        "unknown-words-dropped",
+        "unknown words are left out of the sentence; each of them becomes `<unk>` in its place",
+        {
+            "return [token if token in vocabulary or token == BOS else UNK for token in tokens]": (
+                "return [token for token in tokens if token in vocabulary or token == BOS]"
+            )
+        },
+    ),
+    Mistake(
+        "start-becomes-unknown",
+        "`<s>` is not in the vocabulary and becomes `<unk>`; in contexts it must stay",
+        {"if token in vocabulary or token == BOS else": "if token in vocabulary else"},
+    ),
+    Mistake(
+        "one-start-symbol",
+        "one `<s>` is put before the sentence whatever n is; n - 1 are needed for the first word's context",
+        {"[BOS] * (n - 1) +": "[BOS] +"},
+    ),
+    Mistake(
+        "n-start-symbols",
+        "n times `<s>` is put before the sentence; the first word has n - 1 tokens before it",
+        {"[BOS] * (n - 1) +": "[BOS] * n +"},
+    ),
+    Mistake(
+        "several-end-symbols",
+        "`</s>` is put after the sentence n - 1 times; it is predicted once",
+        {"+ list(sentence) + [EOS]": "+ list(sentence) + [EOS] * (n - 1)"},
+    ),
+    Mistake(
+        "end-not-padded",
+        "no `</s>` is put after the sentence, so the model cannot end one",
+        {"+ list(sentence) + [EOS]": "+ list(sentence)"},
+    ),
+    Mistake(
+        "order-unchecked",
+        "n below 1 is accepted silently; it is a ValueError",
+        {"    if n < 1:\n        raise ValueError(\"an n-gram has at least one word\")\n": ""},
+    ),
+    Mistake(
+        "start-counted",
+        "`<s>` is counted as if it were predicted; counting begins with the first word",
+        {
+            "for i in range(n - 1, len(tokens)):": "for i in range(len(tokens)):",
+            "for length in range(n):": "for length in range(min(i, n - 1) + 1):",
+        },
+    ),
+    Mistake(
+        "end-not-counted",
+        "`</s>` is not counted; it is predicted like a word",
+        {"for i in range(n - 1, len(tokens)):": "for i in range(n - 1, len(tokens) - 1):"},
+    ),
+    Mistake(
+        "longest-contexts-only",
+        "only contexts of n - 1 tokens are counted; the lower orders need the shorter ones",
+        {"for length in range(n):": "for length in [n - 1]:"},
+    ),
+    Mistake(
+        "shorter-contexts-only",
+        "contexts of n - 1 tokens are left out: the loop over the lengths ends one too early",
+        {"for length in range(n):": "for length in range(max(1, n - 1)):"},
+    ),
+    Mistake(
+        "sentences-joined",
+        "the corpus is counted as one long line, so that n-grams cross from one sentence into the next",
+        {
+            "    for sentence in sentences:\n        tokens": (
+                "    for sentence in [[word for line in sentences for word in line]]:\n        tokens"
+            )
+        },
+    ),
+    Mistake(
+        "counted-once",
+        "an n-gram that comes again is not counted again; every occurrence counts",
+        {"= followers.get(tokens[i], 0) + 1": "= 1"},
+    ),
+    Mistake(
+        "context-reversed",
+        "the tokens of the context stand in reverse order; the oldest comes first",
+        {"tuple(tokens[i - length : i])": "tuple(reversed(tokens[i - length : i]))"},
+    ),
+    Mistake(
+        "context-includes-word",
+        "the context is cut one token too far to the right: it ends with the predicted word itself",
+        {"tuple(tokens[i - length : i])": "tuple(tokens[i + 1 - length : i + 1])"},
+    ),
+    Mistake(
+        "counts-copied",
+        "the whole table is copied for each sentence: counting becomes quadratic; update it in place",
+        {
+            "        tokens = pad(sentence, n)\n        for i in": (
+                "        counts = {context: dict(counts[context]) for context in counts}\n"
+                "        tokens = pad(sentence, n)\n        for i in"
+            )
+        },
+    ),
+    Mistake(
+        "counted-by-searching",
+        "each n-gram is counted by searching the list of all of them, which is quadratic; count in one pass",
+        {
+            "    counts: Counts = {}\n    for sentence in sentences:\n": (
+                "    counts: Counts = {}\n    grams = []\n    for sentence in sentences:\n"
+            ),
+            "                followers = counts.setdefault(tuple(tokens[i - length : i]), {})\n"
+            "                followers[tokens[i]] = followers.get(tokens[i], 0) + 1\n": (
+                "                grams.append((tuple(tokens[i - length : i]), tokens[i]))\n"
+                "    for context, word in set(grams):\n"
+                "        counts.setdefault(context, {})[word] = grams.count((context, word))\n"
+            ),
+        },
+    ),
+    Mistake(
+        "total-of-types",
+        "the total of a context is the number of different words after it; it is the sum of their counts",
+        {"{context: sum(followers.values()) for": "{context: len(followers) for"},
+    ),
+    Mistake(
+        "total-not-kept",
+        "the counts of a context are summed up again in each look-up; sum them once and keep the total",
+        {"return self.totals.get(context, 0)": "return sum(self.counts.get(context, {}).values())"},
+    ),
+    Mistake(
+        "total-of-unseen-raises",
+        "the total of an unseen context is a KeyError; it is 0",
+        {"return self.totals.get(context, 0)": "return self.totals[context]"},
+    ),
+    Mistake(
+        "vocabulary-searched",
+        "the vocabulary is a list that each look-up searches word by word; keep a set",
+        {"        self.vocabulary = vocabulary\n": "        self.vocabulary = sorted(vocabulary)\n"},
+    ),
+    Mistake(
+        "slice-from-minus-zero",
+        "with n = 1 the slice `context[-(n - 1):]` is the whole context; it must be empty",
+        {"context[max(0, len(context) - self.n + 1) :]": "context[-(self.n - 1) :]"},
+    ),
+    Mistake(
+        "oldest-context",
+        "the first n - 1 tokens of a long context are used; the last ones stand before the word",
+        {"context[max(0, len(context) - self.n + 1) :]": "context[: self.n - 1]"},
+    ),
+    Mistake(
+        "unknown-word-kept",
+        "an unknown word is looked up as it is and has no counts; it counts as `<unk>`",
+        {"known_word = word if word in self.vocabulary else UNK": "known_word = word"},
+    ),
+    Mistake(
+        "unknown-context-kept",
+        "an unknown word in the context makes it unseen; it counts as `<unk>` there too",
+        {"known_context = replace_unknown(recent, self.vocabulary)": "known_context = recent"},
+    ),
+    Mistake(
+        "mle-divides-by-zero",
+        "an unseen context divides by zero; maximum likelihood gives 0 there",
+        {
+            "        if self.total(context) == 0:\n            return 0.0\n"
+            "        return self.counts[context].get(word, 0) / self.total(context)\n": (
+                "        return self.counts.get(context, {}).get(word, 0) / self.total(context)\n"
+            )
+        },
+    ),
+    Mistake(
+        "mle-uniform-when-unseen",
+        "maximum likelihood gives 1 / |V| after an unseen context; without smoothing it has nothing to give but 0",
+        {
+            "        if self.total(context) == 0:\n            return 0.0\n": (
+                "        if self.total(context) == 0:\n            return 1 / len(self.vocabulary)\n"
+            )
+        },
+    ),
+    Mistake(
+        "joint-probability",
+        "the count is divided by the size of the corpus, which gives P(h, w); divide by the total of the context",
+        {
+            "return self.counts[context].get(word, 0) / self.total(context)": (
+                "return self.counts[context].get(word, 0) / self.total(())"
+            )
+        },
+    ),
+    Mistake(
+        "k-once-below",
+        "k is added to the denominator once; it is added to the count of each word, so |V| times",
+        {"self.total(context) + self.k * len(self.vocabulary)": "self.total(context) + self.k"},
+    ),
+    Mistake(
+        "k-for-seen-words",
+        "|V| is the number of words seen after the context; k is added for every word of the vocabulary",
+        {
+            "self.total(context) + self.k * len(self.vocabulary)": (
+                "self.total(context) + self.k * max(1, len(self.counts.get(context, {})))"
+            )
+        },
+    ),
+    Mistake(
+        "k-for-start",
+        "|V| is one too large: `<s>` is counted as a word that can be predicted",
+        {
+            "self.total(context) + self.k * len(self.vocabulary)": (
+                "self.total(context) + self.k * (len(self.vocabulary) + 1)"
+            )
+        },
+    ),
+    Mistake(
+        "k-is-one",
+        "1 is added whatever k is",
+        {"        self.k = k\n": "        self.k = 1.0\n"},
+    ),
+    Mistake(
+        "k-only-when-seen",
+        "words without a count get 0; k is added to them as well",
+        {
+            "        return (count + self.k) / (": (
+                "        if count == 0:\n            return 0.0\n        return (count + self.k) / ("
+            )
+        },
+    ),
+    Mistake(
+        "k-default",
+        "the default of k is 0.5; it is 1",
+        {"k: float = 1.0) -> None:": "k: float = 0.5) -> None:"},
+    ),
+    Mistake(
+        "k-unchecked",
+        "a k of 0 or less is accepted silently; it is a ValueError",
+        {"        if not k > 0:\n            raise ValueError(\"k must be positive\")\n": ""},
+    ),
+    Mistake(
+        "k-zero-allowed",
+        "k = 0 is accepted, which leaves 0/0 after unseen contexts; it is a ValueError",
+        {"        if not k > 0:\n": "        if k < 0:\n"},
+    ),
+    Mistake(
+        "weights-reversed",
+        "the weights are used from the longest context down; `weights[m]` belongs to a context of m tokens",
+        {"self.weights = list(weights)": "self.weights = list(weights)[::-1]"},
+    ),
+    Mistake(
+        "logarithms-interpolated",
+        "logarithms are interpolated, which is a geometric mean and 0 where one estimate is; mix the probabilities",
+        {
+            "p = self.weights[m] * frequency + (1 - self.weights[m]) * p": (
+                "p = frequency ** self.weights[m] * p ** (1 - self.weights[m])"
+            )
+        },
+    ),
+    Mistake(
+        "interpolation-loses-mass",
+        "an unseen context keeps its weight and gives 0 for it, so that the sum is below 1; its weight goes down",
+        {
+            "                frequency = self.counts[h].get(word, 0) / self.total(h)\n"
+            "                p = self.weights[m] * frequency + (1 - self.weights[m]) * p\n": (
+                "                frequency = self.counts[h].get(word, 0) / self.total(h)\n"
+                "                p = self.weights[m] * frequency + (1 - self.weights[m]) * p\n"
+                "            else:\n"
+                "                p = (1 - self.weights[m]) * p\n"
+            )
+        },
+    ),
+    Mistake(
+        "interpolation-from-zero",
+        "nothing stands below the empty context, so unknown words get 0; start from 1 / |V|",
+        {
+            "        p = 1 / len(self.vocabulary)\n        for m in range": "        p = 0.0\n        for m in range",
+        },
+    ),
+    Mistake(
+        "interpolation-backs-off",
+        "the lower orders are asked only for words without a count; interpolation adds them for every word",
+        {
+            "p = self.weights[m] * frequency + (1 - self.weights[m]) * p": (
+                "p = frequency if frequency else (1 - self.weights[m]) * p"
+            )
+        },
+    ),
+    Mistake(
+        "weights-swapped",
+        "the weight goes to the lower order and its complement to the longer context; it is the other way round",
+        {
+            "p = self.weights[m] * frequency + (1 - self.weights[m]) * p": (
+                "p = (1 - self.weights[m]) * frequency + self.weights[m] * p"
+            )
+        },
+    ),
+    Mistake(
+        "weights-flat",
+        "the weights are used as shares of a flat sum; here each one is against everything below it",
+        {
+            "p = self.weights[m] * frequency + (1 - self.weights[m]) * p": (
+                "p = self.weights[m] * frequency + (p if m else (1 - self.weights[m]) * p)"
+            )
+        },
+    ),
+    Mistake(
+        "number-of-weights-unchecked",
+        "a wrong number of weights is accepted silently; it is a ValueError",
+        {"if len(weights) != n or not all(0": "if not all(0"},
+    ),
+    Mistake(
+        "surplus-weights-ignored",
+        "weights beyond the n-th are ignored silently; a wrong number of them is a ValueError",
+        {"if len(weights) != n or not all(0": "if len(weights) < n or not all(0"},
+    ),
+    Mistake(
+        "weights-unchecked",
+        "weights outside [0, 1] are accepted silently, and give negative probabilities; they are a ValueError",
+        {"if len(weights) != n or not all(0 <= weight <= 1 for weight in weights):": "if len(weights) != n:"},
+    ),
+    Mistake(
+        "extreme-weights-refused",
+        "weights of exactly 0 and 1 are refused; they lie in [0, 1]",
+        {"all(0 <= weight <= 1 for": "all(0 < weight < 1 for"},
+    ),
+    Mistake(
+        "alpha-at-once",
+        "alpha is applied before the first step down; the longest context goes without it",
+        {"        factor = 1.0\n": "        factor = self.alpha\n"},
+    ),
+    Mistake(
+        "alpha-only-once",
+        "alpha is applied once however far one backs off; it applies at each step down",
+        {"            factor *= self.alpha\n": "            factor = self.alpha\n"},
+    ),
+    Mistake(
+        "alpha-ignored",
+        "lower orders are used without alpha",
+        {"            factor *= self.alpha\n": ""},
+    ),
+    Mistake(
+        "backs-off-from-unseen-contexts-only",
+        "a word that never followed a seen context gets 0; stupid backoff then asks the shorter context",
+        {
+            "            if count > 0:\n                return factor": (
+                "            if self.total(h) > 0:\n                return factor"
+            )
+        },
+    ),
+    Mistake(
+        "backoff-adds-up",
+        "the scores of all orders are added up; stupid backoff takes the first that is there",
+        {
+            "        factor = 1.0\n": "        factor, score = 1.0, 0.0\n",
+            "                return factor * count / self.total(h)\n": (
+                "                score += factor * count / self.total(h)\n"
+            ),
+            "            factor *= self.alpha\n        return 0.0\n": "            factor *= self.alpha\n        return score\n",
+        },
+    ),
+    Mistake(
+        "backoff-ends-uniform",
+        "a word without any count ends at 1 / |V|; stupid backoff ends at its relative frequency, 0",
+        {
+            "            factor *= self.alpha\n        return 0.0\n": (
+                "            factor *= self.alpha\n        return factor / len(self.vocabulary)\n"
+            )
+        },
+    ),
+    Mistake(
+        "lower-orders-not-continuation",
+        "the lower orders use plain counts, which is absolute discounting; Kneser-Ney counts different predecessors",
+        {
+            "                for word in followers:  # one more token, context[0], that comes before context[1:] and word\n"
+            "                    shorter[word] = shorter.get(word, 0) + 1\n": (
+                "                for word in followers:\n"
+                "                    shorter[word] = shorter.get(word, 0) + followers[word]\n"
+            )
+        },
+    ),
+    Mistake(
+        "continuation-of-followers",
+        "different words after it are counted; the continuation count is about different tokens before it",
+        {
+            "shorter = adjusted.setdefault(context[1:], {})": "shorter = adjusted.setdefault(context[:-1], {})",
+            "                    shorter[word] = shorter.get(word, 0) + 1\n": (
+                "                    shorter[context[-1]] = shorter.get(context[-1], 0) + 1\n"
+            ),
+        },
+    ),
+    Mistake(
+        "continuation-without-start",
+        "`<s>` is not counted as a predecessor; a word that begins sentences has that one too",
+        {"            if len(context) > 0:\n": "            if len(context) > 0 and context[0] != BOS:\n"},
+    ),
+    Mistake(
+        "continuation-everywhere",
+        "the longest contexts count each word once; only the lower orders ignore how often it came",
+        {
+            "adjusted = {context: followers for context, followers in counts.items() if len(context) == n - 1}": (
+                "adjusted = {h: dict.fromkeys(counts[h], 1) for h in counts if len(h) == n - 1}"
+            )
+        },
+    ),
+    Mistake(
+        "continuation-rescanned",
+        "each continuation count searches the whole table again, which is quadratic; one pass gives all of them",
+        {
+            "                    shorter[word] = shorter.get(word, 0) + 1\n": (
+                "                    shorter[word] = sum(\n"
+                "                        word in counts[longer]\n"
+                "                        for longer in counts\n"
+                "                        if longer[1:] == context[1:] and len(longer) == len(context)\n"
+                "                    )\n"
+            )
+        },
+    ),
+    Mistake(
+        "continuation-in-place",
+        "the lower orders of the counts that were given are overwritten; the caller's table must stay as it is",
+        {
+            "                shorter = adjusted.setdefault(context[1:], {})\n": (
+                "                shorter = adjusted.setdefault(context[1:], counts[context[1:]])\n"
+                "                if shorter is counts[context[1:]] and id(shorter) not in cleared:\n"
+                "                    cleared.add(id(shorter))\n"
+                "                    shorter.clear()\n"
+            ),
+            "        for context, followers in counts.items():\n            if len(context) > 0:\n": (
+                "        cleared: set[int] = set()\n"
+                "        for context, followers in sorted(counts.items(), key=lambda item: len(item[0])):\n"
+                "            if len(context) > 0:\n"
+            ),
+        },
+    ),
+    Mistake(
+        "discount-lost",
+        "what the discounts set free is not given to the lower order in full: D is multiplied by the number of words",
+        {"freed = self.discount * len(followers) / self.total(h)": "freed = self.discount / self.total(h)"},
+    ),
+    Mistake(
+        "discount-below-zero",
+        "D is subtracted from a count of 0; what is left of a count is at least 0",
+        {"left = max(followers.get(word, 0) - self.discount, 0)": "left = (followers.get(word, 0) - self.discount)"},
+    ),
+    Mistake(
+        "freed-by-total",
+        "the number of words is taken as the total of the context, so that all of D is spread; N(h) counts each once",
+        {
+            "freed = self.discount * len(followers) / self.total(h)": (
+                "freed = self.discount * sum(followers.values()) / self.total(h)"
+            )
+        },
+    ),
+    Mistake(
+        "unigram-not-discounted",
+        "the empty context is not discounted, so unknown words get 0; it leaves a part to 1 / |V| like the others",
+        {
+            "                p = left + freed * p\n": (
+                "                p = left + freed * p if h else followers.get(word, 0) / self.total(h)\n"
+            )
+        },
+    ),
+    Mistake(
+        "uniform-over-counted-words",
+        "the uniform distribution goes over the words that were counted; it goes over the vocabulary",
+        {
+            "        p = 1 / len(self.vocabulary)\n        for start in range(len(context), -1, -1):": (
+                "        p = 1 / max(1, len(self.counts.get((), {})))\n        for start in range(len(context), -1, -1):"
+            )
+        },
+    ),
+    Mistake(
+        "uniform-over-start",
+        "the uniform distribution gives `<s>` a share; it goes over the vocabulary, which has none",
+        {
+            "        p = 1 / len(self.vocabulary)\n        for start in range(len(context), -1, -1):": (
+                "        p = 1 / (len(self.vocabulary) + 1)\n        for start in range(len(context), -1, -1):"
+            )
+        },
+    ),
+    Mistake(
+        "unseen-context-is-zero",
+        "after an unseen context Kneser-Ney gives 0; the shorter context answers",
+        {
+            "                p = left + freed * p\n        return p\n": (
+                "                p = left + freed * p\n            else:\n                p = 0.0\n        return p\n"
+            )
+        },
+    ),
+    Mistake(
+        "unseen-context-divides-by-zero",
+        "an unseen context divides by zero in Kneser-Ney; the shorter context answers",
+        {
+            "            h = context[start:]\n            if self.total(h) > 0:\n                followers = self.counts[h]\n": (
+                "            h = context[start:]\n            if True:\n"
+                "                followers = self.counts.get(h, {})\n"
+            )
+        },
+    ),
+    Mistake(
+        "kneser-ney-backs-off",
+        "the lower order is added only for words without a count; interpolation adds it for every word",
+        {"                p = left + freed * p\n        return p\n": "                p = left or freed * p\n        return p\n"},
+    ),
+    Mistake(
+        "lower-order-plain-total",
+        "continuation counts are divided by the plain total of the context; divide them by their own sum",
+        {
+            "        super().__init__(adjusted, vocabulary, n)\n": (
+                "        super().__init__(adjusted, vocabulary, n)\n"
+                "        self.totals = {h: sum(counts[h].values()) for h in adjusted}\n"
+            )
+        },
+    ),
+    Mistake(
+        "discount-default",
+        "the default of the discount is 0.1; it is 0.75",
+        {"discount: float = 0.75) -> None:": "discount: float = 0.1) -> None:"},
+    ),
+    Mistake(
+        "discount-unchecked",
+        "a discount outside [0, 1] is accepted silently; it is a ValueError",
+        {
+            "        if not 0 <= discount <= 1:\n            raise ValueError(\"the discount must lie in [0, 1]\")\n": "",
+        },
+    ),
+    Mistake(
+        "extreme-discounts-refused",
+        "discounts of exactly 0 and 1 are refused; they lie in [0, 1]",
+        {"if not 0 <= discount <= 1:": "if not 0 < discount < 1:"},
+    ),
+    Mistake(
+        "start-scored",
+        "the probability of `<s>` is scored too; it is given, never predicted",
+        {
+            "    for i in range(model.n - 1, len(tokens)):\n        p = model.probability(tokens[i], tokens[i - model.n + 1 : i])\n": (
+                "    for i in range(len(tokens)):\n"
+                "        p = model.probability(tokens[i], ([BOS] * model.n + tokens[:i])[i + 1 :])\n"
+            )
+        },
+    ),
+    Mistake(
+        "end-not-scored",
+        "`</s>` is not scored; the model predicts where a sentence ends",
+        {"    for i in range(model.n - 1, len(tokens)):\n        p": "    for i in range(model.n - 1, len(tokens) - 1):\n        p"},
+    ),
+    Mistake(
+        "log-base-two",
+        "the logarithm has base 2; it is the natural one",
+        {"math.log(p) if p > 0": "math.log2(p) if p > 0"},
+    ),
+    Mistake(
+        "log-of-zero",
+        "a probability of 0 raises in `math.log`; its logarithm is minus infinity",
+        {"math.log(p) if p > 0 else -math.inf": "math.log(p)"},
+    ),
+    Mistake(
+        "impossible-tokens-skipped",
+        "tokens of probability 0 are left out; they make the sentence impossible",
+        {
+            "        logs.append(math.log(p) if p > 0 else -math.inf)\n": (
+                "        if p > 0:\n            logs.append(math.log(p))\n"
+            )
+        },
+    ),
+    Mistake(
+        "small-probability-added",
+        "a small number is added under the logarithm to avoid 0; it changes every small probability",
+        {"math.log(p) if p > 0 else -math.inf": "math.log(p + 1e-12)"},
+    ),
+    Mistake(
+        "scored-in-wrong-context",
+        "the context is one token too old: the token just before the predicted one is missing",
+        {"tokens[i - model.n + 1 : i])\n        logs": "([BOS] + tokens)[i - model.n + 1 : i])\n        logs"},
+    ),
+    Mistake(
+        "words-counted-without-end",
+        "the sum is divided by the number of words; `</s>` is predicted too and counts",
+        {
+            "    logs = [log for sentence in sentences for log in log_probabilities(model, sentence)]\n"
+            "    if not logs:\n": (
+                "    logs = [log for sentence in sentences for log in log_probabilities(model, sentence)]\n"
+                "    words = sum(len(sentence) for sentence in sentences)\n"
+                "    if not logs:\n"
+            ),
+            "return math.exp(-sum(logs) / len(logs))": "return math.exp(-sum(logs) / max(words, 1))",
+        },
+    ),
+    Mistake(
+        "perplexities-averaged",
+        "the perplexities of the sentences are averaged; take one mean over all tokens of the corpus",
+        {
+            "return math.exp(-sum(logs) / len(logs))": (
+                "each = [log_probabilities(model, sentence) for sentence in sentences]\n"
+                "    return sum(math.exp(-sum(logs) / len(logs)) for logs in each) / len(each)"
+            )
+        },
+    ),
+    Mistake(
+        "sentences-averaged",
+        "the mean is taken over sentences first, so that short ones weigh more; take one mean over all tokens",
+        {
+            "return math.exp(-sum(logs) / len(logs))": (
+                "each = [log_probabilities(model, sentence) for sentence in sentences]\n"
+                "    return math.exp(-sum(sum(logs) / len(logs) for logs in each) / len(each))"
+            )
+        },
+    ),
+    Mistake(
+        "perplexity-of-sum",
+        "the sum of the logarithms is not divided by their number; perplexity is per token",
+        {"return math.exp(-sum(logs) / len(logs))": "return math.exp(min(700.0, -sum(logs)))"},
+    ),
+    Mistake(
+        "perplexity-by-vocabulary",
+        "the sum is divided by the size of the vocabulary; divide by the number of predicted tokens",
+        {"return math.exp(-sum(logs) / len(logs))": "return math.exp(min(700.0, -sum(logs) / len(model.vocabulary)))"},
+    ),
+    Mistake(
+        "perplexity-by-sentences",
+        "the sum is divided by the number of sentences; divide by the number of predicted tokens",
+        {"return math.exp(-sum(logs) / len(logs))": "return math.exp(min(700.0, -sum(logs) / len(sentences)))"},
+    ),
+    Mistake(
+        "bases-mixed",
+        "2 is raised to a mean of natural logarithms; use the same base twice",
+        {"return math.exp(-sum(logs) / len(logs))": "return 2 ** (-sum(logs) / len(logs))"},
+    ),
+    Mistake(
+        "perplexity-sign",
+        "the sign is missing: the result is the geometric mean of P, not of 1 / P",
+        {"return math.exp(-sum(logs) / len(logs))": "return math.exp(sum(logs) / len(logs))"},
+    ),
+    Mistake(
+        "probabilities-multiplied",
+        "probabilities are multiplied, which underflows to 0 in long texts; add their logarithms",
+        {
+            "return math.exp(-sum(logs) / len(logs))": (
+                "product = math.prod(math.exp(log) for log in logs)\n"
+                "    return product ** (-1 / len(logs)) if product else math.inf"
+            )
+        },
+    ),
+    Mistake(
+        "empty-corpus-is-certain",
+        "the perplexity of no sentence is 1; it is a ValueError",
+        {
+            "        raise ValueError(\"perplexity needs at least one sentence\")\n": "        return 1.0\n",
+        },
+    ),
+    Mistake(
+        "asked-twice",
+        "each token is asked for twice, once for the sum and once for the number; one pass is enough",
+        {
+            "return math.exp(-sum(logs) / len(logs))": (
+                "number = sum(len(log_probabilities(model, sentence)) for sentence in sentences)\n"
+                "    return math.exp(-sum(logs) / number)"
+            )
+        },
+    ),
+    Mistake(
+        "most-likely-word",
+        "the most likely word is taken whatever the number; that is greedy decoding, not sampling",
+        {"word = words[bisect_right(sums, u * sums[-1])]": "word = max(words, key=lambda w: model.probability(w, context))"},
+    ),
+    Mistake(
+        "sampled-in-reverse-order",
+        "the vocabulary is gone through backwards; the order is sorted",
+        {"words = sorted(model.vocabulary)": "words = sorted(model.vocabulary, reverse=True)"},
+    ),
+    Mistake(
+        "end-returned",
+        "`</s>` is returned as the last word; it only ends the sentence",
+        {"        if word == EOS:\n            break\n        drawn.append(word)\n": "        drawn.append(word)\n        if word == EOS:\n            break\n"},
+    ),
+    Mistake(
+        "end-ignored",
+        "sampling goes on after `</s>`; it ends the sentence",
+        {"        if word == EOS:\n            break\n": "        if word == EOS:\n            continue\n"},
+    ),
+    Mistake(
+        "end-never-drawn",
+        "`</s>` is left out of what can be drawn, so no sentence ends by itself",
+        {"words = sorted(model.vocabulary)": "words = sorted(model.vocabulary - {EOS})"},
+    ),
+    Mistake(
+        "unknown-never-drawn",
+        "`<unk>` is left out of what can be drawn; it has its share like the words",
+        {"words = sorted(model.vocabulary)": "words = sorted(model.vocabulary - {UNK})"},
+    ),
+    Mistake(
+        "boundary-drawn-too-early",
+        "at u equal to the running sum the word itself is drawn; the sum must exceed u, or words of probability 0 appear",
+        {
+            "from bisect import bisect_right\n": "from bisect import bisect_left\n",
+            "words[bisect_right(sums, u * sums[-1])]": "words[bisect_left(sums, u * sums[-1])]",
+        },
+    ),
+    Mistake(
+        "scores-not-normalised",
+        "u is compared with sums that need not reach 1; compare it with the share of their total",
+        {
+            "words[bisect_right(sums, u * sums[-1])]": "words[min(bisect_right(sums, u), len(words) - 1)]",
+        },
+    ),
+    Mistake(
+        "context-not-moved",
+        "every word is drawn after the start of the sentence; what was drawn belongs to the context",
+        {"        drawn.append(word)\n        tokens.append(word)\n": "        drawn.append(word)\n"},
+    ),
+    Mistake(
+        "same-number-for-all",
+        "the first number draws every word; each word has a number of its own",
+        {
+            "    drawn: list[str] = []\n    for u in uniforms:\n": (
+                "    drawn: list[str] = []\n    uniforms = list(uniforms)\n"
+                "    for u in uniforms[:1] * len(uniforms):\n"
+            )
+        },
+    ),
+    Mistake(
+        "nothing-to-draw",
+        "where no word has a probability, some word is drawn all the same; it is a ValueError",
+        {
+            "        if sums[-1] <= 0:\n            raise ValueError(f\"no word can follow {context}\")\n": "",
+            "word = words[bisect_right(sums, u * sums[-1])]": "word = words[min(bisect_right(sums, u * sums[-1]), len(words) - 1)]",
+        },
+    ),
+    Mistake(
+        "judged-by-sum",
+        "the sum of the logarithms is compared with the threshold, which condemns long sentences; take the mean",
+        {"return sum(logs) / len(logs) >= threshold": "return sum(logs) >= threshold"},
+    ),
+    Mistake(
+        "judged-strictly",
+        "a sentence exactly at the threshold is refused; at least the threshold is enough",
+        {"return sum(logs) / len(logs) >= threshold": "return sum(logs) / len(logs) > threshold"},
+    ),
+    Mistake(
+        "judged-without-end",
+        "the mean leaves out `</s>`; a sentence that cannot end there is not plausible",
+        {"return sum(logs) / len(logs) >= threshold": "return sum(logs[:-1]) / max(1, len(logs) - 1) >= threshold"},
+    ),
+    Mistake(
+        "judged-by-words",
+        "the sum is divided by the number of words; `</s>` is one of the predicted tokens",
+        {"return sum(logs) / len(logs) >= threshold": "return sum(logs) / max(1, len(sentence)) >= threshold"},
+    ),
+    Mistake(
+        "judged-by-worst-token",
+        "the least likely token decides; it is the mean over all of them",
+        {"return sum(logs) / len(logs) >= threshold": "return min(logs) >= threshold"},
+    ),
+    Mistake(
+        "judged-by-product",
+        "the product of the probabilities underflows, so every long sentence is refused; add logarithms",
+        {
+            "return sum(logs) / len(logs) >= threshold": (
+                "product = math.prod(math.exp(log) for log in logs)\n"
+                "    return product > 0 and math.log(product) / len(logs) >= threshold"
+            )
+        },
+    ),
+    Mistake(
+        "judged-by-perplexity",
+        "perplexity is compared with the threshold; it is a mean log-probability, and larger is better",
+        {"return sum(logs) / len(logs) >= threshold": "return math.exp(-sum(logs) / len(logs)) <= threshold"},
+    ),
+]

@@ -1,0 +1,147 @@
+"""The learner's folder: where the stubs lie and `.grade/` keeps what the kit remembers. Layer 3.
+
+A workspace is a folder that holds `.grade/`, or both `exercises/` and `leetcode/`: a clone is one
+as it stands. Nothing here ever overwrites or deletes a learner's file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from grader import catalog, source
+from grader.catalog import Entry
+from grader.errors import Fault, UsageError
+
+STATE = ".grade"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    root: Path
+
+    @property
+    def state(self) -> Path:
+        """The kit's own folder; it may not exist yet."""
+        return self.root / STATE
+
+    @property
+    def database(self) -> Path:
+        return self.state / "progress.db"
+
+    def file(self, entry: Entry) -> Path:
+        """Where the learner's answer to an exercise lies, whether or not it is there."""
+        return self.root / entry.stub_path
+
+    def shown(self, path: Path) -> str:
+        """A path as messages show it: relative to the current directory where that is shorter."""
+        try:
+            return min(os.path.relpath(path), str(path), key=len)
+        except (OSError, ValueError):
+            return str(path)
+
+    def make_state(self) -> Path:
+        """Create `.grade/`, which ignores itself in git. Raises OSError."""
+        self.state.mkdir(parents=True, exist_ok=True)
+        ignore = self.state / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n", encoding="utf-8")
+        return self.state
+
+
+def find(start: Path) -> Workspace:
+    """The workspace that holds a folder. Raises UsageError when there is none above it."""
+    start = start.absolute()
+    for folder in (start, *start.parents):
+        if (folder / STATE).is_dir() or all((folder / name).is_dir() for name in ("exercises", catalog.PUZZLES)):
+            return Workspace(folder)
+    raise UsageError(
+        f"no workspace in `{start}` or above it: no `{STATE}/`, and no `exercises/` next to `{catalog.PUZZLES}/`\n\n"
+        "hint: `grade init DIR` writes the stubs into a new one, or change into the one you have"
+    )
+
+
+@dataclass
+class Initialised:
+    """What `init` did: the stubs it wrote, and the files that were there and stayed as they are."""
+
+    workspace: Workspace
+    written: list[Path] = field(default_factory=list)
+    kept: list[Path] = field(default_factory=list)
+
+
+def init(folder: Path, entries: Iterable[Entry] | None = None) -> Initialised:
+    """Write the stubs that are not there yet. Raises UsageError when the folder cannot be written."""
+    done = Initialised(Workspace(folder.absolute()))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        done.workspace.make_state()
+        for entry in catalog.entries() if entries is None else entries:
+            path = done.workspace.file(entry)
+            (done.written if _write_new(path, stub_text(entry)) else done.kept).append(path)
+    except OSError as error:
+        raise _cannot_write(Path(error.filename or folder), error) from None
+    return done
+
+
+def stub_text(entry: Entry) -> str:
+    """What the learner starts from.
+
+    Derived from the solution, which the committed stub equals: in a clone that stub is the learner's own file.
+    """
+    try:
+        return source.stub(entry.solution.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Fault(f"the solution of `{entry.path}` cannot be read: {error}") from error
+
+
+@dataclass(frozen=True)
+class Reset:
+    """What `reset` did. `backup` is None when there was no file; `changed` is False when it was the stub already."""
+
+    path: Path
+    backup: Path | None
+    changed: bool
+
+
+def reset(workspace: Workspace, entry: Entry) -> Reset:
+    """Bring the stub back and keep the old file as `adamw.py.bak`, `.bak1`, ... Raises UsageError."""
+    path, stub = workspace.file(entry), stub_text(entry)
+    try:
+        if path.is_dir():
+            raise UsageError(f"`{workspace.shown(path)}` is a folder; move it away first")
+        backup = None
+        if path.exists() or path.is_symlink():
+            if path.is_file() and path.read_bytes() == stub.encode():
+                return Reset(path, None, changed=False)
+            backup = _free_name(path)
+            path.rename(backup)
+        _write_new(path, stub)
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    return Reset(path, backup, changed=True)
+
+
+def _free_name(path: Path) -> Path:
+    backup, number = path.with_name(f"{path.name}.bak"), 0
+    while backup.exists() or backup.is_symlink():
+        number += 1
+        backup = path.with_name(f"{path.name}.bak{number}")
+    return backup
+
+
+def _write_new(path: Path, text: str) -> bool:
+    """Whether the file was written: one that is there stays. Mode "x" leaves no moment between look and write."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _cannot_write(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"`{path}` cannot be written: {error.strerror or error}")
