@@ -43,7 +43,7 @@ class Exercise:
     after: tuple[str, ...] = ()
     forbid: tuple[str, ...] = ()
     needs: tuple[str, ...] = ("torch",)
-    timeout: float = 10.0
+    timeout: float = 5.0
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from grader.sandbox.inside import wire
 from grader.verdict import Cause
 
 IMPORT_LIMIT = 10.0
-SHORT_LIMIT = 2.0  # after two time-outs: what hangs, hangs in every test
+SHORT_LIMIT = 1.0  # after a time-out: what hangs, hangs in every test
 KEPT_BYTES = 32 << 20  # arguments of one call that are kept for a replay
 
 
@@ -93,7 +93,7 @@ class Runner:
     limits: Limits
     device: str = "cpu"
     seed: int = 0
-    timeout: float = 10.0
+    timeout: float = 5.0
     threads: int = 1
     child: Child | None = None
     loaded: Result | None = None
@@ -122,7 +122,7 @@ class Runner:
 
     @property
     def limit(self) -> float:
-        return min(self.timeout, SHORT_LIMIT) if self.timeouts >= 2 else self.timeout
+        return min(self.timeout, SHORT_LIMIT) if self.timeouts else self.timeout
 
     def _ask(self, request: dict[str, Any], blob: bytes, seconds: float) -> Result:
         assert self.child is not None

@@ -192,10 +192,23 @@ def _allow(rules: int, path: str, access: int) -> None:
         os.close(place)
 
 
+def _libseccomp() -> Any:
+    """pyseccomp, which asks ldconfig or a compiler where the library is: slow, and neither is in the sandbox."""
+    import ctypes.util  # CDLL(None) is the C library of this process
+
+    find, ctypes.util.find_library = ctypes.util.find_library, {"seccomp": "libseccomp.so.2"}.get
+    try:
+        import pyseccomp
+    except (ImportError, RuntimeError) as error:
+        raise OSError(errno.ENOSYS, f"libseccomp: {error}") from None
+    finally:
+        ctypes.util.find_library = find
+    return pyseccomp
+
+
 def _system_call_filter() -> Any:
     """The filter, built once; loading it is left to each child."""
-    import pyseccomp as seccomp
-
+    seccomp = _libseccomp()
     built = seccomp.SyscallFilter(seccomp.ALLOW)
     refuse = seccomp.ERRNO(errno.EPERM)
     for name in REFUSED:
@@ -211,10 +224,9 @@ def _system_call_filter() -> Any:
 
 def filter_system_calls() -> None:
     """seccomp: load the filter, with signals allowed to this process alone."""
-    import pyseccomp as seccomp
-
     if _filter is None:
         raise OSError(errno.ENOSYS, "the system-call filter was not prepared")
+    seccomp = _libseccomp()
     for name in ("kill", "tgkill"):
         _filter.add_rule(seccomp.ERRNO(errno.EPERM), name, seccomp.Arg(0, seccomp.NE, os.getpid()))
     _filter.load()

@@ -70,6 +70,13 @@ def gradient(module, name, x, cos, sin, upstream):
 
 
 @probe
+def rounded(module, name, x, cos, sin):
+    """The type of the result, and its values in float64, where roundings show."""
+    y = getattr(module, name)(x, cos, sin)
+    return y.dtype, y.double()
+
+
+@probe
 def rotated(module, settings, x, **call):
     """One call of a new RotaryEmbedding."""
     with x.device:  # tables live where they are made
@@ -79,10 +86,11 @@ def rotated(module, settings, x, **call):
 
 @probe
 def rotated_in_both_layouts(module, settings, x):
-    """The same tokens in the half-split and in the interleaved layout."""
+    """The same tokens in the half-split and in the interleaved layout, as `rounded` returns them."""
     with x.device:
         ropes = [module.RotaryEmbedding(**settings, interleaved=interleaved) for interleaved in (False, True)]
-    return [rope(x) for rope in ropes]
+    results = [rope(x) for rope in ropes]
+    return [y.dtype for y in results], [y.double() for y in results]
 
 
 @probe
@@ -373,10 +381,11 @@ class TestStability:
         x = draw.normal(2, 3, 7, 16).to(dtype)
         cos, sin, _ = tables(draw, 7, 8, dtype=torch.float32)
         angles = torch.atan2(sin.double(), cos.double())
-        got = getattr(submission, name)(x, cos, sin)
+        got, values = submission.run(rounded, name, x, cos, sin)
+        assert_equal(got, dtype, what="type of the result")
         expected = turn(x, angles, name == "rotate_interleaved")
         reason = f"one rounding to {half} is allowed, at the end"
-        assert_close(got, expected, what="rotated features", dtype=dtype, rtol=rtol, atol=1e-5, reason=reason)
+        assert_close(values, expected, what="rotated features", rtol=rtol, atol=1e-5, reason=reason)
 
     @pytest.mark.part("RotaryEmbedding")
     @pytest.mark.points(2)
@@ -398,10 +407,11 @@ class TestStability:
         dtype, rtol = HALVES[half]
         settings = dict(dim=16, max_positions=9)
         x = draw.normal(2, 3, 7, 16).to(dtype)
-        got = submission.run(rotated_in_both_layouts, settings, x)
+        got, values = submission.run(rotated_in_both_layouts, settings, x)
+        assert_equal(got, [dtype, dtype], what="types of [half-split, interleaved]")
         expected = [embed({**settings, "interleaved": layout}, x, torch.arange(7)) for layout in (False, True)]
         reason = f"one rounding to {half} is allowed, at the end"
-        assert_close(got, expected, what="[half-split, interleaved]", dtype=dtype, rtol=rtol, atol=2e-5, reason=reason)
+        assert_close(values, expected, what="[half-split, interleaved]", rtol=rtol, atol=2e-5, reason=reason)
 
 
 class TestEdgeCases:
@@ -643,7 +653,7 @@ MISTAKES = [
     Mistake(
         "frequencies-in-float64",
         "frequencies are float64 even by default; their type is the one that is asked for, float32 by default",
-        {"return base**-exponent / linear": "return (base**-exponent / linear).double()"},
+        {"dtype=dtype) / dim": "dtype=torch.float64) / dim"},
     ),
     Mistake(
         "odd-accepted",
