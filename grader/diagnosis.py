@@ -35,7 +35,6 @@ class Case:
     entry: Entry
     solution: str
     mistakes: list[Mistake]
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def name(case: Case, runner: Runner, failing: list[Failing], memory: Memory) -> 
     if not failing:
         return []
     calls = [item.call for item in failing]
-    scores = []
+    scores: list[tuple[int, Mistake]] = []
     for mistake in case.mistakes:
         text = apply(mistake, case.solution)
         runner.switch(Source(text, f"{case.entry.slug}.py"))

@@ -17,7 +17,7 @@ from grader.plugin.calls import Result, Runner, Source
 from grader.plugin.submission import Submission, Trial, missing_message, trace
 from grader.sandbox import layers, rules
 from grader.sandbox.host import Limits, Pool
-from grader.verdict import Cause, Outcome, Status, TestResult, Verdict
+from grader.verdict import Cause, Diagnosis, Outcome, Status, TestResult, Verdict
 
 MAX_OUTPUT = 4000
 TIERS = ("sandbox", "restricted", "process")
@@ -39,7 +39,7 @@ class Order:
     performance: bool = True
     diagnose: bool = True
     threads: int = 1
-    remember: bool = False  # keep the results of this file's calls; for the gate
+    remember: bool = False  # this is a mistake of the catalogue: keep the results of its calls
 
 
 class Engine:
@@ -56,6 +56,7 @@ class Engine:
         self.tiers = [tier] if tier else layers.promising_tiers()
         self.pool = Pool(self.tiers.pop(0))
         self.repro: str | None = None
+        self.failed: list[Trial] = []  # the failed tests of the last grading, with their calls
         self.memory = diagnosis.Memory()
 
     def __enter__(self) -> Engine:
@@ -85,6 +86,17 @@ class Engine:
                 self.pool.close()
                 self.pool = Pool(self.tiers.pop(0))
 
+    def name(self, entry: Entry, trials: list[Trial]) -> list[Diagnosis]:
+        """The mistakes that explain failed tests of an earlier grading."""
+        case = _case(entry, entry.solution.read_text(encoding="utf-8"))
+        source = Source(case.solution, f"{entry.slug}.py")
+        runner = Runner(self.pool.zygote(packages(entry)), source, self.limits, timeout=entry.card.timeout)
+        try:
+            failing = diagnosis.failing_calls(case, runner, trials, self.memory)
+            return diagnosis.name(case, runner, failing, self.memory)
+        finally:
+            runner.close()
+
     def grade(
         self,
         entry: Entry,
@@ -102,7 +114,7 @@ class Engine:
         """Grade one file. Never raises for what is in the file; raises Fault when the kit is broken."""
         started = time.perf_counter()
         order = Order(entry, file, seed, device, part, performance, diagnose, threads, remember)
-        self.repro = None
+        self.repro, self.failed = None, []
         verdict = Verdict(entry.path, str(file), Status.ERROR, seed=seed, device=device, isolation=self.tier)
         try:
             submission = source.read(file)
@@ -112,6 +124,11 @@ class Engine:
             _Grading(self, order, submission, verdict, notify).run()
         verdict.seconds = round(time.perf_counter() - started, 4)
         return verdict
+
+
+def _case(entry: Entry, solution: str) -> diagnosis.Case:
+    suite: Any = run.load(entry)
+    return diagnosis.Case(entry, solution, suite.MISTAKES)
 
 
 class _Grading:
@@ -211,14 +228,14 @@ class _Grading:
         trials = [trial for trial in trials if trial.test in failed and trial.calls]
         if verdict.status is Status.RULE_BROKEN:
             verdict.points = 0
-        elif trials and order.diagnose:
+        self.engine.failed = trials
+        if trials and order.diagnose and verdict.status is not Status.RULE_BROKEN:
             self.notify("looking for the mistake")
             self._diagnose(runner, reference, trials)
 
     def _diagnose(self, runner: Runner, reference: Runner, trials: list[Trial]) -> None:
         """Name the mistake, note what depends on earlier calls, and prepare the script that repeats the failure."""
-        suite: Any = run.load(self.order.entry)
-        case = diagnosis.Case(self.order.entry, self.solution, suite.MISTAKES, self.order.seed)
+        case = _case(self.order.entry, self.solution)
         failing = diagnosis.failing_calls(case, reference, trials, self.engine.memory)
         stateful = diagnosis.stateful(runner, failing)
         for test in self.verdict.tests:
@@ -241,8 +258,11 @@ class _Grading:
             waiting = any(test.cause is Cause.WAITING for test in tests) or bool(self.stubs)
             passed = any(test.outcome is Outcome.PASSED for test in tests)
             return Status.PARTIAL if waiting and passed else Status.NOT_STARTED if waiting else Status.PASSED
-        only = next(iter(causes)) if len(causes) == 1 else None
-        return BY_CAUSE.get(only, Status.FAILED) if only else Status.FAILED
+        if not causes <= BY_CAUSE.keys():
+            return Status.FAILED
+        failed = [test for test in tests if test.outcome is Outcome.FAILED]
+        plainest = min(failed, key=lambda test: test.category == "examples")
+        return BY_CAUSE[plainest.cause] if plainest.cause else Status.FAILED
 
 
 BY_CAUSE = {

@@ -23,10 +23,12 @@ from grader.engine import Engine
 from grader.errors import Fault
 from grader.exercise import Level, Mistake
 from grader.plugin import run
+from grader.plugin.submission import Trial
 from grader.verdict import Outcome, Status, Verdict
 
 SEEDS = 20
-STYLES = 2  # different correct solutions, at least
+ACCEPTED = (Status.PASSED, Status.PARTIAL)
+STYLES = 3  # different correct solutions, at least
 CITED = re.compile(r"arXiv:\s*\d{4}\.\d{4,5}|\b(19|20)\d\d\b|LeetCode\s+\d+", re.IGNORECASE)
 
 
@@ -97,10 +99,9 @@ class _Check:
         self._solution()
         self._stub()
         planted = [(mistake, text) for mistake in mistakes if (text := self._plant(mistake)) is not None]
-        for _, text in planted:  # so that every mistake is compared with results that are already known
-            self._grade(text, diagnose=False, remember=True)
-        for mistake, text in planted:
-            self._mistake(mistake, text)
+        graded = [(mistake, self._mistake(mistake, text), self.engine.failed) for mistake, text in planted]
+        for mistake, verdict, trials in graded:  # by now the results of all mistakes are known
+            self._named(mistake, verdict, trials)
         if len({mistake.name for mistake in mistakes}) < len(mistakes):
             self._say("two mistakes have one name", "rename one")
         self._teeth()
@@ -172,27 +173,34 @@ class _Check:
             return None
         return text
 
-    def _mistake(self, mistake: Mistake, text: str) -> None:
-        """Point 3: every mistake is rejected, and the diagnosis names it and no other."""
-        verdict = self._grade(text)
-        for test in verdict.tests:
-            if test.outcome is Outcome.FAILED:
-                self.failed_by.setdefault(test.name, mistake.name)
-        if verdict.status in (Status.PASSED, Status.PARTIAL):
+    def _mistake(self, mistake: Mistake, text: str) -> Verdict:
+        """Point 3, first half: every mistake is rejected, whatever the seed."""
+        verdict = self._grade(text, diagnose=False, remember=True)
+        failed = [test for test in verdict.tests if test.outcome is Outcome.FAILED]
+        for test in failed:
+            self.failed_by.setdefault(test.name, mistake.name)
+        if verdict.status in ACCEPTED:
             self._say(f"mistake `{mistake.name}` passes", "write the test that fails it")
-            return
-        named = [item.mistake for item in verdict.diagnosis]
+            return verdict
+        kept = self.engine.failed
+        costs_only = all(test.category == "performance" for test in failed)
+        if self._grade(text, seed=1, diagnose=False, performance=costs_only).status in ACCEPTED:
+            self._say(f"mistake `{mistake.name}` passes with seed 1", "make the test independent of the seed")
+        self.engine.failed = kept
+        return verdict
+
+    def _named(self, mistake: Mistake, verdict: Verdict, trials: list[Trial]) -> None:
+        """Point 3, second half: the diagnosis names it and no other."""
+        named = [item.mistake for item in self.engine.name(self.entry, trials)]
         if named == [mistake.name] or verdict.status is Status.RULE_BROKEN:
             self.named += 1
-        elif not named:
+        elif not named and verdict.status not in ACCEPTED:
             self._say(f"mistake `{mistake.name}` is rejected but not named", "let a call show the wrong result")
-        else:
+        elif named:
             self._say(
                 f"mistake `{mistake.name}` is named {', '.join(f'`{n}`' for n in named)}",
                 "write a test that tells them apart, or make them one mistake",
             )
-        if self._grade(text, seed=1, diagnose=False).status in (Status.PASSED, Status.PARTIAL):
-            self._say(f"mistake `{mistake.name}` passes with seed 1", "make the test independent of the seed")
 
     def _teeth(self) -> None:
         """Point 4: every test is failed by something."""

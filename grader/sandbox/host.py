@@ -110,9 +110,10 @@ class Zygote:
         except TimeoutError:
             hello = b""
         if not hello:
-            self.close()
             self.errors.seek(0)
-            raise Fault(f"the {self.tier} tier did not start:\n{self.errors.read(4000).decode(errors='replace')}")
+            said = self.errors.read(4000).decode(errors="replace")
+            self.close()
+            raise Fault(f"the {self.tier} tier did not start:\n{said}")
         self.ready = True
         self._canary()
 
@@ -158,6 +159,7 @@ class Zygote:
     def close(self) -> None:
         """End the zygote and with it everything in its sandbox."""
         self.control.close()
+        self.errors.close()
         if self.process.poll() is None:
             try:
                 self.process.wait(0.5)
@@ -333,7 +335,10 @@ class Pool:
     def zygote(self, packages: tuple[str, ...]) -> Zygote:
         """The running zygote for these packages; a dead one is replaced."""
         found = self.zygotes.get(packages)
-        if found is None or not found.alive:
+        if found is not None and not found.alive:
+            found.close()
+            found = None
+        if found is None:
             found = self.zygotes[packages] = Zygote(packages, self.tier, gpu=self.gpu)
         return found
 

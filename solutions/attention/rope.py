@@ -37,10 +37,10 @@ Rules: no ready-made rotary embedding (`rotary_embedding_torch`, `transformers`)
 
 >>> frequencies(4)
 tensor([1.0000, 0.0100])
->>> frequencies(4, linear=10.0)
-tensor([0.1000, 0.0010])
->>> frequencies(4, ntk=10.0)
-tensor([1.0000, 0.0010])
+>>> frequencies(4, linear=5.0)
+tensor([0.2000, 0.0020])
+>>> frequencies(4, ntk=5.0)
+tensor([1.0000, 0.0020])
 
 A quarter turn takes $(x_1, x_2)$ to $(-x_2, x_1)$:
 

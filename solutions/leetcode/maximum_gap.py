@@ -18,7 +18,7 @@ Conventions:
 - Fewer than two numbers have no gap: the result is 0. Equal numbers are neighbours with gap 0.
 - Numbers are `int`, of either sign, up to $10^{18}$ in size. That is more than a float holds exactly, and the result
   is exact.
-- Any bucket width that is at most $w$, or $w$ rounded up, is right, and so is $\lfloor w \rfloor + 1$.
+- Whether the width is $w$ rounded up, or rounded down but not to zero, is free.
 - `nums` is left as it is.
 
 Rules: no sorting (`sorted`, `.sort`, `heapq`, `bisect.insort`), and no comparison sort of your own. Standard library

@@ -6,52 +6,57 @@ estimate to score, to generate and to judge sentences. A sentence is a list of t
 **Padding.** Before a sentence stand $n-1$ tokens `<s>`, after it one `</s>`. The model predicts every word and `</s>`,
 never `<s>`. So `<s>` occurs in contexts $h$ only, and an empty sentence still predicts `</s>`.
 
-**Vocabulary.** $V$ holds the words that occur at least `min_count` times, `</s>` and `<unk>`, and not `<s>`. Every other
-word counts as `<unk>`, in training text, as the word asked for, and inside a context (where `<s>` stays `<s>`).
+**Vocabulary.** $V$ holds the words that occur at least `min_count` times, `</s>` and `<unk>`, and not `<s>`. Every
+other word counts as `<unk>`, in training text, as the word asked for, and inside a context (where `<s>` stays `<s>`).
 
-**Counts.** `counts[h][w]` is how often $w$ was predicted after $h$, for *every* length of $h$ from 0 to $n-1$, the padding
-included in $h$. What never occurred has no entry. Below, $c(h, w)$ is this count, $c(h) = \sum_w c(h, w)$, and $h'$ is $h$
-without its first (oldest) token.
+**Counts.** `counts[h][w]` is how often $w$ was predicted after $h$, for *every* length of $h$ from 0 to $n-1$, the
+padding included in $h$. What never occurred has no entry. Below, $c(h, w)$ is this count, $c(h) = \sum_w c(h, w)$,
+and $h'$ is $h$ without its first (oldest) token.
 
-**Maximum likelihood** (`MLE`): $P(w \mid h) = c(h, w) / c(h)$, and 0 for every word after an unseen context, $c(h) = 0$.
+**Maximum likelihood** (`MLE`): $P(w \mid h) = c(h, w) / c(h)$, and 0 for every word after an unseen context,
+$c(h) = 0$.
 
 **Add-k** (`AddK`; Chen and Goodman, 1998, section 2.1): $P(w \mid h) = (c(h, w) + k) / (c(h) + k\,|V|)$ with $k > 0$.
 
-**Interpolation** (`JelinekMercer`; Jelinek and Mercer, 1980; the recursion of Chen and Goodman, 1998, section 2.3). With
-$m$ tokens in $h$, and weights $\lambda_0, \dots, \lambda_{n-1}$ in $[0, 1]$ given by the length of the context:
+**Interpolation** (`JelinekMercer`; Jelinek and Mercer, 1980; the recursion of Chen and Goodman, 1998, section 2.3).
+With $m$ tokens in $h$, and weights $\lambda_0, \dots, \lambda_{n-1}$ in $[0, 1]$ given by the length of the context:
 
 $$P(w \mid h) = \lambda_m \frac{c(h, w)}{c(h)} + (1 - \lambda_m)\, P(w \mid h')$$
 
-Below the empty context, $m = 0$, stands the uniform distribution $1/|V|$. A context that is unseen passes all its weight
-down: $P(w \mid h) = P(w \mid h')$.
+Below the empty context, $m = 0$, stands the uniform distribution $1/|V|$. A context that is unseen passes all its
+weight down: $P(w \mid h) = P(w \mid h')$.
 
-**Stupid backoff** (`StupidBackoff`; Brants et al., 2007, equation 5): scores, not probabilities. $S(w \mid h) = c(h, w) /
-c(h)$ where $c(h, w) > 0$, otherwise $\alpha\, S(w \mid h')$; and 0 for a word that was never counted.
+**Stupid backoff** (`StupidBackoff`; Brants et al., 2007, equation 5): scores, not probabilities.
+$S(w \mid h) = c(h, w) / c(h)$ where $c(h, w) > 0$, otherwise $\alpha\, S(w \mid h')$; and 0 for a word that was never
+counted.
 
-**Interpolated Kneser-Ney** (`KneserNey`; Kneser and Ney, 1995, with the interpolation of Chen and Goodman, 1998, section
-2.7, and one discount $0 \le D \le 1$ for all orders):
+**Interpolated Kneser-Ney** (`KneserNey`; Kneser and Ney, 1995, with the interpolation of Chen and Goodman, 1998,
+section 2.7, and one discount $0 \le D \le 1$ for all orders):
 
 $$P(w \mid h) = \frac{\max(\tilde c(h, w) - D,\, 0)}{\tilde c(h)} + \frac{D\, N(h)}{\tilde c(h)}\, P(w \mid h')$$
 
 where $N(h)$ is the number of different words with $\tilde c(h, w) > 0$ and $\tilde c(h) = \sum_w \tilde c(h, w)$. For
-contexts of full length, $n-1$, $\tilde c$ is $c$. For shorter ones it is the *continuation count*: the number of different
-tokens $v$, `<s>` included, for which $c(vh, w) > 0$. Contexts that begin with `<s>` are no exception (some toolkits keep
-their plain counts). The empty context is discounted too, and below it stands $1/|V|$, so `<unk>` never has probability 0
-unless $D$ is 0. An unseen context passes down, $P(w \mid h) = P(w \mid h')$. With $n = 1$ the empty context has full length.
+contexts of full length, $n-1$, $\tilde c$ is $c$. For shorter ones it is the *continuation count*: the number of
+different tokens $v$, `<s>` included, for which $c(vh, w) > 0$. Contexts that begin with `<s>` are no exception (some
+toolkits keep their plain counts). The empty context is discounted too, and below it stands $1/|V|$, so `<unk>` never
+has probability 0 unless $D$ is 0. An unseen context passes down, $P(w \mid h) = P(w \mid h')$. With $n = 1$ the empty
+context has full length.
 
 **Perplexity** of a corpus in which $N$ tokens are predicted (all words, and one `</s>` a sentence):
-$\exp(-\frac{1}{N} \sum \ln P(w \mid h))$, one mean over the whole corpus. It is infinite if one of them has probability 0.
+$\exp(-\frac{1}{N} \sum \ln P(w \mid h))$, one mean over the whole corpus. It is infinite if one of them has
+probability 0.
 
-Whatever has `n`, `vocabulary` and `probability(word, context)` is a model to the last four functions. `context` is a list or
-tuple of any length: only its last $n-1$ tokens count, and a shorter one asks the estimate of that lower order.
+Whatever has `n`, `vocabulary` and `probability(word, context)` is a model to the last four functions. `context` is a
+list or tuple of any length: only its last $n-1$ tokens count, and a shorter one asks the estimate of that lower
+order.
 
-Sources: Jurafsky and Martin, *Speech and Language Processing*, 3rd edition, chapter "N-gram Language Models"; Chen and
-Goodman, *An empirical study of smoothing techniques for language modeling*, 1998 (Harvard TR-10-98), shorter in Computer
-Speech and Language 13, 1999; Kneser and Ney, *Improved backing-off for m-gram language modeling*, ICASSP 1995; Brants et
-al., *Large language models in machine translation*, EMNLP 2007.
+Sources: Jurafsky and Martin, *Speech and Language Processing*, 3rd edition, chapter "N-gram Language Models"; Chen
+and Goodman, *An empirical study of smoothing techniques for language modeling*, 1998 (Harvard TR-10-98), shorter in
+Computer Speech and Language 13, 1999; Kneser and Ney, *Improved backing-off for m-gram language modeling*, ICASSP
+1995; Brants et al., *Large language models in machine translation*, EMNLP 2007.
 
-Rules: the standard library only (no `nltk`, `kenlm`, `torch`). Counting is linear in the corpus. A look-up costs a number of
-dictionary accesses that depends on $n$ alone: what has to be summed over words is summed before, once.
+Rules: the standard library only (no `nltk`, `kenlm`, `torch`). Counting is linear in the corpus. A look-up costs a
+number of dictionary accesses that depends on $n$ alone: what has to be summed over words is summed before, once.
 
 >>> corpus = ["I am Sam".split(), "Sam I am".split(), "I do not like green eggs and ham".split()]
 >>> vocabulary = build_vocabulary(corpus)
@@ -144,7 +149,7 @@ class NGramModel:
     """What the models share. Each of them adds `estimate(word, context)`, which `probability` calls."""
 
     def __init__(self, counts: Counts, vocabulary: set[str], n: int) -> None:
-        """Keep `counts` (of `count_ngrams` with the same n), `vocabulary` and `n`; sum up c(h) once for each context."""
+        """Keep `counts` (of `count_ngrams` with the same n), `vocabulary` and `n`; sum up each c(h), once."""
         ### BEGIN SOLUTION
         self.counts = counts
         self.vocabulary = vocabulary
@@ -258,7 +263,7 @@ class KneserNey(NGramModel):
         for context, followers in counts.items():
             if len(context) > 0:
                 shorter = adjusted.setdefault(context[1:], {})
-                for word in followers:  # one more token, context[0], that comes before context[1:] and word
+                for word in followers:  # context[0] is one more token that comes before context[1:] and word
                     shorter[word] = shorter.get(word, 0) + 1
         super().__init__(adjusted, vocabulary, n)
         self.discount = discount
@@ -305,9 +310,9 @@ def sample(model: Any, uniforms: Iterable[float]) -> list[str]:
     """Generate a sentence, one word for each number u of `uniforms` (0 <= u < 1), by inverting the distribution.
 
     Go through the vocabulary in sorted order and add up probabilities; the word drawn is the first at which the sum
-    exceeds u times the sum over all words (1 for a distribution, so scores need not be normalised). Each word drawn joins
-    the context of the next. Stop at `</s>`, which is not returned, or when the numbers are used up. ValueError if all
-    words have probability 0.
+    exceeds u times the sum over all words (1 for a distribution, so scores need not be normalised). Each word drawn
+    joins the context of the next. Stop at `</s>`, which is not returned, or when the numbers are used up.
+    ValueError if all words have probability 0.
     """
     ### BEGIN SOLUTION
     words = sorted(model.vocabulary)

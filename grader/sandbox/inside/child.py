@@ -27,7 +27,7 @@ class Child:
 
     def __init__(self) -> None:
         self.module = types.ModuleType(MODULE)
-        self.guard = Guard([])
+        self.guard = Guard([], "", self.module)
         self.filename = ""
         self.device = "cpu"
         self.probes: dict[str, Callable[..., Any]] = {}
@@ -37,7 +37,7 @@ class Child:
         self.module = types.ModuleType(MODULE)
         self.filename, self.device = request["filename"], request["device"]
         self.stubs = set(request["stubs"])
-        self.guard = Guard(request["rules"])
+        self.guard = Guard(request["rules"], self.filename, self.module)
         _seed(request["seed"])
         self.module.__file__ = self.filename
         sys.modules[MODULE] = self.module

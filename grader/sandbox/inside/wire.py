@@ -49,10 +49,13 @@ class Encoder:
         self.describe = describe
         self.chunks: list[Any] = []
         self.offset = 0
+        self.characters = 0
 
     def encode(self, value: Any, depth: int = 0) -> Any:
         kind = type(value)
-        if value is None or kind is bool or kind is int or kind is float or kind is str:
+        if kind is str:
+            return self._text(value)
+        if value is None or kind is bool or kind is int or kind is float:
             return value
         if depth > MAX_DEPTH:
             raise WireError(f"nested more than {MAX_DEPTH} levels deep")
@@ -67,6 +70,12 @@ class Encoder:
         if module == "numpy" and hasattr(value, "dtype") and value.dtype.name in ARRAY_DTYPES:
             return {"array": self._place(value.dtype.name, value.shape, value.tobytes())}
         return self._builtin(value, depth)
+
+    def _text(self, value: str) -> str:
+        self.characters += len(value)
+        if self.characters > MAX_JSON:
+            raise WireError(f"larger than {MAX_JSON >> 20} MiB")
+        return value
 
     def _sequence(self, value: Any, depth: int) -> Any:
         if depth and len(value) > 64 and all(type(item) is int for item in value):
@@ -95,7 +104,7 @@ class Encoder:
         if isinstance(value, float):
             return float.__add__(value, 0.0)
         if isinstance(value, str):
-            return str.__str__(value)
+            return self._text(str.__str__(value))
         if self.describe is None:
             raise WireError(f"a {type(value).__name__} is not plain data")
         return {"opaque": [type(value).__name__[:100], self.describe(value)[:200]]}

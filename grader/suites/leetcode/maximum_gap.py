@@ -71,24 +71,28 @@ RANDOM = {
     "huge": (range(2, 50, 9), (-(10**18), 10**18)),
 }
 
+# What float division gets wrong, each list in one way of writing it, and beside them what wide buckets get wrong.
+FLOATS = [
+    [0, 99999999999999999, 199999999999999997],
+    [0, 100000000000000023, 200000000000000050, 300000000000000088],
+    [10**17, 2, 5 * 10**17],
+    [10**17 + 3, 10**17, 10**17 + 4],
+]
+
 EDGES = {
-    "empty": [],
-    "one": [7],
-    "two": [1, 9],
-    "two-equal": [8, 8],
-    "all-equal": [5, 5, 5, 5],
-    "narrow": [8, 8, 7],
-    "dense": [3, 1, 2, 4, 2, 3, 1],
-    "empty-bucket": [7, 1, 1],
-    "many-empty-buckets": [40, 1, 3, 2, 43, 42, 0],
-    "gap-before-largest": [4, 1, 3, 2, 100],
-    "gap-after-smallest": [100, 104, 1, 103, 101, 102],
-    "evenly-spaced": [30, 10, 0, 20, 50, 40],
-    "far-from-zero": [10**15 + 3, 10**15, 10**15 + 9, 10**15 + 4],
-    "negative": [-10, -3, -4, -11, -25],
-    "both-signs": [-5, 12, -8, -4, 3],
-    "beyond-floats": [0, 99999999999999999, 199999999999999997],
-    "quotient-beyond-floats": [0, 100000000000000023, 200000000000000050, 300000000000000088],
+    "empty": [[]],
+    "one": [[7], [-7]],
+    "two": [[1, 9], [6, -2], [8, 5, 9], [100, 0, 60]],
+    "all-equal": [[8, 8], [5, 5, 5, 5], [-3, -3, -3]],
+    "narrow": [[8, 8, 7], [3, 1, 2, 4, 2, 3, 1]],
+    "wide-bucket": [[8, 5, 9], [100, 0, 60], [49, 0, 30, 20, 11, 40]],
+    "empty-buckets": [[7, 1, 1], [40, 1, 3, 2, 43, 42, 0]],
+    "gap-before-largest": [[4, 1, 3, 2, 100]],
+    "gap-after-smallest": [[100, 104, 1, 103, 101, 102]],
+    "evenly-spaced": [[30, 10, 0, 20, 50, 40]],
+    "far-from-zero": [[10**15 + 3, 10**15, 10**15 + 9, 10**15 + 4]],
+    "negative": [[-10, -3, -4, -11, -25], [-5, 12, -8, -4, 3]],
+    "beyond-floats": FLOATS,
 }
 
 
@@ -118,7 +122,8 @@ class TestEdgeCases:
     @pytest.mark.parametrize("case", EDGES)
     def test_edge(self, submission, case):
         """few, equal, crowded, far and huge numbers"""
-        assert_equal(submission.maximum_gap(EDGES[case]), oracle(EDGES[case]), what=f"maximum_gap({EDGES[case]})")
+        for nums, got in zip(EDGES[case], submission.run(gaps, EDGES[case]), strict=True):
+            assert_equal(got, oracle(nums), what=f"maximum_gap({nums})")
 
     def test_input_unchanged(self, submission):
         """`nums` is left as it is"""
@@ -126,17 +131,17 @@ class TestEdgeCases:
         assert_equal(submission.run(after_the_call, nums), nums, what="`nums` after the call")
 
 
-SMALL, LARGE = 64, 1024
-STEEPEST = 1.25 * LARGE / SMALL  # a comparison sort reaches twice the ratio of the sizes
+SMALL, LARGE = 32, 512
+STEEPEST = 1.2 * LARGE / SMALL  # comparison sorts come near twice the ratio of the sizes
 
 
 def spread(random, n):
-    return [random.randrange(10**6) for _ in range(n)]
+    return [random.randrange(10**5) for _ in range(n)]
 
 
 def one_bucket(random, n):
     """All numbers but one in the same bucket."""
-    return [10**15, *(random.randrange(10**6) for _ in range(n - 1))]
+    return [10**15, *(random.randrange(10**5) for _ in range(n - 1))]
 
 
 def evenly(random, n):
@@ -171,12 +176,12 @@ class TestPerformance:
             assert_equal(run.value, oracle(nums), what=f"gap of {n} numbers")
             costs.append(run.cost)
         when = f"n grows {LARGE // SMALL} times"
-        assert_growth(*costs, "peak_bytes", at_most=STEEPEST, when=when, slack=1 << 16)
+        assert_growth(*costs, "peak_bytes", at_most=STEEPEST, when=when, slack=1 << 15)
 
     def test_memory_of_the_range(self, submission, random):
         """memory does not depend on how far apart the numbers are"""
         n, costs = 200, []
-        for span in (10**4, 10**6):
+        for span in (10**3, 10**5):
             nums = [0, span, *(random.randrange(span) for _ in range(n - 2))]
             run = submission.measure("maximum_gap", nums)
             assert_equal(run.value, oracle(nums), what=f"gap of {n} numbers below {span}")
@@ -216,7 +221,7 @@ MISTAKES = [
     Mistake(
         "float-width",
         "the width is a quotient of floats, which round numbers beyond 2^53; divide integers with `//`",
-        {WIDTH: "    width = int((high - low) / (n - 1)) + 1\n"},
+        {WIDTH: "    width = -int(-(high - low) / (n - 1) // 1)\n"},
     ),
     Mistake(
         "float-index",
@@ -264,14 +269,6 @@ MISTAKES = [
         "previous-not-advanced",
         "every bucket is compared with the smallest number of all; compare with the last bucket that is not empty",
         {"            previous = last\n": ""},
-    ),
-    Mistake(
-        "largest-in-last-bucket",
-        "the largest number is squeezed into the bucket below its own, where a gap before it is lost",
-        {
-            "    count = (high - low) // width + 1  # at most n buckets\n": "    count = n - 1\n",
-            INDEX: "        i = min((x - low) // width, n - 2)\n",
-        },
     ),
     Mistake(
         "largest-left-out",
@@ -349,13 +346,14 @@ MISTAKES = [
     ),
     Mistake(
         "buckets-sorted",
-        "every number of a bucket is kept, in order: quadratic when most fall into one bucket; two numbers are enough",
+        "every number of a bucket is kept, in order: a sort when most fall into one bucket; two numbers are enough",
         {
             "        largest[i] = max(largest[i], x)\n":
             "        largest[i] = max(largest[i], x)\n"
             "        bucket = kept.setdefault(i, [])\n"
-            "        bucket.insert(sum(1 for y in bucket if y < x), x)\n",
-            "    for x in nums:\n": "    kept: dict[int, list[int]] = {}\n    for x in nums:\n",
+            "        bucket.insert(bisect_left(bucket, x), x)\n",
+            "    for x in nums:\n":
+            "    from bisect import bisect_left\n\n    kept: dict[int, list[int]] = {}\n    for x in nums:\n",
         },
     ),
     Mistake(

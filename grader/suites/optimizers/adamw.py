@@ -501,6 +501,17 @@ MISTAKES = [
         },
     ),
     Mistake(
+        "ascent",
+        "SGD adds the step to the parameter: that climbs; subtract it",
+        {"                p.sub_(lr * g)": "                p.add_(lr * g)"},
+    ),
+    Mistake(
+        "previous-step-kept",
+        "SGD keeps a second tensor for each parameter; momentum needs the buffer alone",
+        {"                p.sub_(lr * g)\n": "                p.sub_(lr * g)\n"
+         "                if mu:\n                    self.state[p][\"previous\"] = lr * g\n"},
+    ),
+    Mistake(
         "momentum-dampened",
         "SGD's buffer is an average, (1 - mu) times the gradient; in PyTorch's form the gradient enters whole",
         {"[\"momentum\"].mul_(mu).add_(g)": "[\"momentum\"].mul_(mu).add_((1 - mu) * g)"},

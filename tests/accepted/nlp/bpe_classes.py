@@ -60,7 +60,7 @@ def merge(ids, pair, new_id):
 
 class Trainer:
     def __init__(self, counts):
-        self.count, self.places = {}, {}
+        self.count, self.places, self.touched = {}, {}, set()
         start = 0
         for word, weight in counts.items():
             for node in Chain(word, weight, start).nodes:
@@ -74,7 +74,7 @@ class Trainer:
             pair = (node.id, node.next.id)
             self.count[pair] = self.count.get(pair, 0) + node.weight
             self.places.setdefault(pair, []).append(node)
-            self.touched.add(pair) if hasattr(self, "touched") else None
+            self.touched.add(pair)
 
     def remove(self, node):
         if node is not None and node.next is not None:

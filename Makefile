@@ -1,0 +1,37 @@
+# Two commands matter: `make demo` to see it work, `make test` to run the whole gate.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-full bench clean
+
+$(BIN)/grade: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt $(BIN)/grade
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	@touch $@
+
+demo: $(BIN)/grade
+	@$(BIN)/grade demo
+
+# The gate: style, types, every exercise measured, then the kit's own tests.
+test: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/grade dev check
+	$(BIN)/python -m pytest
+
+# The same with nothing taken from the cache.
+test-full: $(VENV)/.test
+	$(BIN)/grade dev check --no-cache
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.test
+	$(BIN)/python benchmarks/verdicts.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist

@@ -1,0 +1,37 @@
+"""One warm engine for all tests, and a scratch exercise in plain Python to break in every way."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from grader import catalog
+from grader.engine import Engine
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def engine():
+    with Engine() as warm:
+        yield warm
+
+
+@pytest.fixture
+def grade(engine, tmp_path):
+    """Grade a text (or bytes) as an answer to an exercise."""
+
+    def run(slug, answer, **options):
+        entry = catalog.find(slug)
+        file = tmp_path / f"{slug}.py"
+        file.write_bytes(answer if isinstance(answer, bytes) else answer.encode())
+        return engine.grade(entry, file, **options)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def python():
+    return sys.executable
