@@ -218,6 +218,12 @@ def _confined(a: Any, b: Any, rtol: float, atol: float) -> str | None:
         wrong = ~(np.abs(a - b) <= atol + rtol * np.abs(b))
     if not wrong.any() or wrong.all():
         return None
+    if b.ndim >= 2 and b.shape[-1] == b.shape[-2] > 2:
+        upper = np.triu(np.ones(b.shape[-2:], bool), 1)
+        if not (wrong & ~upper).any():
+            return "wrong above the diagonal only"
+        if not (wrong & upper).any():
+            return "wrong on and below the diagonal only"
     for axis in range(b.ndim):
         n = b.shape[axis]
         hit = np.flatnonzero(wrong.any(axis=tuple(i for i in range(b.ndim) if i != axis)))
@@ -232,12 +238,6 @@ def _confined(a: Any, b: Any, rtol: float, atol: float) -> str | None:
             return f"wrong from index {hit[0]} to the end {name}; right before"
         if hit[0] == 0 and len(hit) == hit[-1] + 1:
             return f"wrong up to index {hit[-1]} {name}; right after"
-    if b.ndim >= 2 and b.shape[-1] == b.shape[-2] > 2:
-        upper = np.triu(np.ones(b.shape[-2:], bool), 1)
-        if not (wrong & ~upper).any():
-            return "wrong above the diagonal only"
-        if not (wrong & upper).any():
-            return "wrong on and below the diagonal only"
     return None
 
 

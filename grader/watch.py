@@ -214,7 +214,7 @@ def unbuffered(stdin: IO[str] | None) -> Iterator[bool]:
     import tty
 
     descriptor = stdin.fileno()
-    if os.tcgetpgrp(descriptor) != os.getpgrp():  # in the background: touching the terminal would stop the process
+    if _in_background(descriptor):  # where touching the terminal would stop the process
         yield False
         return
     before: list[Any] = termios.tcgetattr(descriptor)
@@ -223,3 +223,10 @@ def unbuffered(stdin: IO[str] | None) -> Iterator[bool]:
         yield True
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+def _in_background(descriptor: int) -> bool:
+    try:
+        return os.tcgetpgrp(descriptor) != os.getpgrp()
+    except OSError:  # not the terminal that controls this process, so there is no job control to mind
+        return False

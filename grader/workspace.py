@@ -35,13 +35,6 @@ class Workspace:
         """Where the learner's answer to an exercise lies, whether or not it is there."""
         return self.root / entry.stub_path
 
-    def shown(self, path: Path) -> str:
-        """A path as messages show it: relative to the current directory where that is shorter."""
-        try:
-            return min(os.path.relpath(path), str(path), key=len)
-        except (OSError, ValueError):
-            return str(path)
-
     def make_state(self) -> Path:
         """Create `.grade/`, which ignores itself in git. Raises OSError."""
         self.state.mkdir(parents=True, exist_ok=True)
@@ -49,6 +42,14 @@ class Workspace:
         if not ignore.exists():
             ignore.write_text("*\n", encoding="utf-8")
         return self.state
+
+
+def shown(path: Path) -> str:
+    """A path as messages show it: relative to the current directory where that is shorter."""
+    try:
+        return min(os.path.relpath(path), str(path), key=len)
+    except (OSError, ValueError):
+        return str(path)
 
 
 def find(start: Path) -> Workspace:
@@ -111,7 +112,7 @@ def reset(workspace: Workspace, entry: Entry) -> Reset:
     path, stub = workspace.file(entry), stub_text(entry)
     try:
         if path.is_dir():
-            raise UsageError(f"`{workspace.shown(path)}` is a folder; move it away first")
+            raise UsageError(f"`{shown(path)}` is a folder; move it away first")
         backup = None
         if path.exists() or path.is_symlink():
             if path.is_file() and path.read_bytes() == stub.encode():

@@ -7,12 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
-import shlex
 import sys
-import tempfile
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -70,6 +66,7 @@ def _usage_text(error: click.ClickException) -> str:
 
 def versions() -> dict[str, str]:
     """What a report must name. Reads metadata only: importing torch takes over a second."""
+    import platform
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"grader": __version__, "python": platform.python_version(), "platform": platform.platform()}
@@ -82,6 +79,9 @@ def versions() -> dict[str, str]:
 
 
 def _fault_text(error: Exception, arguments: Sequence[str]) -> str:
+    import shlex
+    import traceback
+
     found = versions()
     lines = [f"{name}: {value}" for name, value in found.items()]
     report = "\n".join(
@@ -100,6 +100,8 @@ def _fault_text(error: Exception, arguments: Sequence[str]) -> str:
 
 
 def _write_report(text: str) -> str:
+    import tempfile
+
     from grader import workspace
 
     name = f"fault-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from grader import source, workspace
+from grader import workspace
 from grader.catalog import Entry
 from grader.cli.session import Session, complete_names, json_option, select
 from grader.errors import UsageError
@@ -45,6 +43,8 @@ class Seed(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if value == "random":
+            import secrets
+
             return secrets.randbelow(1 << 31)
         try:
             seed = int(value)
@@ -147,6 +147,10 @@ def _own_file(entry: Entry, session: Session) -> Path:
 
 
 def check_part(part: str, targets: Sequence[Target]) -> str:
+    import difflib
+
+    from grader import source
+
     if len(targets) != 1:
         raise UsageError("`--part` needs exactly one exercise")
     entry = targets[0].entry
@@ -198,10 +202,14 @@ def present(verdict: Verdict, target: Target, options: Options, session: Session
     if options.as_json:
         session.screen.json(verdict.to_json(), indent=None)
     elif alone or options.verbose:
-        follow_ups = [question for question, _ in target.entry.card.follow_ups]
-        session.screen.result(
-            render(verdict, width=session.screen.width, verbose=options.verbose, follow_ups=follow_ups)
+        page = render(
+            verdict,
+            width=session.screen.width,
+            verbose=options.verbose,
+            follow_ups=[question for question, _ in target.entry.card.follow_ups],
+            file=session.shown(target.file),
         )
+        session.screen.result(page)
     else:
         session.screen.result(status_line(verdict, session.screen.width))
 

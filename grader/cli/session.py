@@ -77,7 +77,7 @@ class Session:
         return {exercise for exercise, standing in self.standings().items() if standing.passed}
 
     def shown(self, path: Path) -> str:
-        return self.workspace.shown(path) if self.workspace else str(path)
+        return workspace.shown(path)
 
 
 def find(name: str) -> Entry:

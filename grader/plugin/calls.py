@@ -218,3 +218,29 @@ def _names(code: types.CodeType) -> set[str]:
 def slim(call: Call) -> Call | None:
     """The call if it is small enough to be kept for a replay."""
     return replace(call) if len(call.blob) <= KEPT_BYTES else None
+
+
+def in_words(call: Call, width: int = 300) -> str:
+    """`f(float32 (2, 3), 5)`: a call with its arguments described."""
+    args = [_word(tree) for tree in call.args]
+    args += [f"{name}={_word(tree)}" for name, tree in call.kwargs["dict"]]
+    text = f"{call.name}({', '.join(args)})"
+    return text if len(text) <= width else f"{text[: width - 5]} ...)"
+
+
+def _word(tree: Any) -> str:
+    """An encoded value: arrays by dtype and shape, long lists by their length."""
+    if isinstance(tree, list):
+        inner = [_word(item) for item in tree[:8]]
+        more = [f"... {len(tree)} in all"] if len(tree) > 8 else []
+        return f"[{', '.join(inner + more)}]"
+    if not isinstance(tree, dict):
+        return repr(tree)
+    ((kind, inner),) = tree.items()
+    if kind in ("tensor", "array"):
+        return f"{inner[0]} {tuple(inner[1])}"
+    if kind == "dict":
+        return "{" + ", ".join(f"{_word(key)}: {_word(value)}" for key, value in inner[:8]) + "}"
+    if kind in ("tuple", "set", "frozenset"):
+        return f"{'' if kind == 'tuple' else kind}({', '.join(map(_word, inner[:8]))})"
+    return f"{kind} {inner}"[:60]

@@ -21,7 +21,7 @@ from grader.compare import Mismatch
 from grader.cost import TooCostly
 from grader.errors import Fault
 from grader.plugin import examples
-from grader.plugin.calls import call_seed
+from grader.plugin.calls import call_seed, in_words
 from grader.plugin.draw import Draw
 from grader.plugin.submission import CallFailed, Submission, Trial, Waiting
 from grader.verdict import Cause, Outcome, TestResult
@@ -87,9 +87,6 @@ class SuiteRun:
         mark = item.get_closest_marker("points")
         points = int(mark.args[0]) if mark else 1
         title = " ".join((inspect.getdoc(getattr(item, "function", None)) or item.name).split())
-        callspec = getattr(item, "callspec", None)
-        if callspec is not None and not title.endswith(f"[{callspec.id}]"):
-            title = f"{title} [{callspec.id}]"
         result = TestResult(short_name(item), title, part_of(item), category(item), Outcome.FAILED, 0, points)
         result.message, result.cause = "not run", Cause.NOT_RUN
         return result
@@ -108,6 +105,9 @@ class SuiteRun:
         result.seconds += call.duration
         if call.excinfo is not None:
             self._record(result, call.excinfo.value)
+            trial = self.trials.get(result.name)
+            if trial is not None and trial.calls and result.outcome is Outcome.FAILED:
+                result.message += f"\n\nthe call   {in_words(trial.calls[-1][0])}"
         elif call.when == "call":
             result.outcome, result.points = Outcome.PASSED, result.max_points
             result.message, result.cause = "", None
@@ -147,7 +147,7 @@ def short_name(item: pytest.Item) -> str:
 
 def part_of(item: pytest.Item) -> str:
     mark = item.get_closest_marker("part")
-    return str(mark.args[0]) if mark else ""
+    return str(mark.args[0]) if mark else "statement"
 
 
 def category(item: pytest.Item) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from grader.catalog import Entry
 from grader.progress import DAY, Standing
-from grader.render.text import cut, faint, good, plural, strong, warn
+from grader.render.text import cut, faint, good, paragraph, plural, strong, warn
 
 BAR = 16
 STATE = 10  # columns for `passed` or `28 of 41`
@@ -94,10 +94,11 @@ def next_lines(entry: Entry | None, width: int) -> list[str]:
     if entry is None:
         return [good("every exercise is passed")]
     card = entry.card
+    how = f"`grade show {entry.slug}`, write your answer into `{entry.stub_path}`, then `grade {entry.slug}`"
     lead = cut(f"{entry.slug}  {card.title} ({card.level}, {card.minutes} min)", width - 6)
     return [
         f"{strong('next')}  {lead}",
-        faint(f"      `grade show {entry.slug}`, write your answer into `{entry.stub_path}`, `grade {entry.slug}`"),
+        faint(paragraph("", how, width, by=6)),
     ]
 
 

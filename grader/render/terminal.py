@@ -23,7 +23,8 @@ WORDS = {
     Status.OUT_OF_MEMORY: "out of memory",
     Status.CRASHED: "crashed",
 }
-PLAINEST = ("values", "gradients", "edge-cases", "edge_cases", "edgecases", "stability", "performance")
+PLAINEST = ("examples", "values", "gradients", "edge_cases", "stability", "performance")
+EXAMPLES = "examples"  # what belongs to no part: the statement's worked examples
 IDLE = (Cause.WAITING, Cause.NO_GPU, Cause.NOT_RUN)  # nothing was found wrong
 OUTPUT_LINES, VERBOSE_LINES = 12, 200
 ALSO = 8  # other failing tests shown when not verbose
@@ -35,8 +36,14 @@ def slug(verdict: Verdict) -> str:
     return safe(verdict.exercise.rsplit("/", 1)[-1])
 
 
-def render(verdict: Verdict, *, width: int = 80, verbose: bool = False, follow_ups: Sequence[str] = ()) -> str:
-    """The whole verdict, ending in a newline. `follow_ups` are questions shown after a pass."""
+def render(
+    verdict: Verdict, *, width: int = 80, verbose: bool = False, follow_ups: Sequence[str] = (), file: str = ""
+) -> str:
+    """The whole verdict, ending in a newline.
+
+    follow_ups  questions shown after a pass
+    file        how to name the learner's file; by default as the verdict does
+    """
     width = clamp(width)
     blocks = [
         status_line(verdict, width),
@@ -49,7 +56,7 @@ def render(verdict: Verdict, *, width: int = 80, verbose: bool = False, follow_u
         _passes(verdict.tests, width) if verbose else "",
         _output(verdict.output, width, VERBOSE_LINES if verbose else OUTPUT_LINES),
         _questions(follow_ups, width) if verdict.passed else "",
-        _next(verdict, width),
+        _next(verdict, file or verdict.file, width),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -58,7 +65,8 @@ def status_line(verdict: Verdict, width: int = 80) -> str:
     """One line: how it went, the points, and under which circumstances."""
     colour = good if verdict.passed else warn if verdict.status in (Status.PARTIAL, Status.NOT_STARTED) else bad
     word = WORDS[verdict.status]
-    line = f"{safe(verdict.exercise)}, {verdict.points} of {plural(verdict.max_points, 'point')}"
+    points = f", {verdict.points} of {plural(verdict.max_points, 'point')}" if verdict.max_points else ""
+    line = f"{safe(verdict.exercise)}{points}"
     how = f"({verdict.seconds:.2f} s, seed {verdict.seed}, {safe(verdict.device)}, {safe(verdict.isolation)})"
     gap = " " if len(f"{word}: {line} {how}") <= width else "\n  "
     return colour(strong(f"{word}:")) + f" {line}" + gap + faint(how)
@@ -68,12 +76,13 @@ def _parts(tests: Tests) -> str:
     parts = list(dict.fromkeys(test.part for test in tests))
     if not parts:
         return ""
-    name_width = max(len(safe(part)) for part in parts)
+    names = {part: safe(part) or EXAMPLES for part in parts}
+    name_width = max(map(len, names.values()))
     rows = []
     for part in parts:
         own = [test for test in tests if test.part == part]
         points, most = sum(t.points for t in own), sum(t.max_points for t in own)
-        rows.append(f"  {safe(part):<{name_width}}  {points:>3} of {most:<3}  {_state(own)}")
+        rows.append(f"  {names[part]:<{name_width}}  {points:>3} of {most:<3}  {_state(own)}")
     return "\n".join(rows)
 
 
@@ -113,8 +122,17 @@ def _parameters(test: TestResult) -> str:
     return test.name[len(_function(test)) :]
 
 
+def _title(test: TestResult) -> str:
+    """The title without the case's name, which some titles end in."""
+    return (test.title or _function(test)).removesuffix(_parameters(test)).rstrip()
+
+
+def _about(test: TestResult) -> str:
+    return f"{_title(test)} {_parameters(test)}".rstrip()
+
+
 def plainest_first(tests: Tests) -> list[TestResult]:
-    """The failing tests: by category, values before the rest, then in the suite's order."""
+    """The failing tests: the worked examples, which the learner can read, then by category, in the suite's order."""
 
     def rank(test: TestResult) -> int:
         return PLAINEST.index(test.category) if test.category in PLAINEST else len(PLAINEST)
@@ -140,8 +158,8 @@ def _failures(verdict: Verdict, width: int, verbose: bool) -> list[str]:
 
 
 def _in_full(test: TestResult, width: int) -> str:
-    about = f"{test.title or test.name} {_parameters(test)}".rstrip()
-    head = paragraph("failed: ", f"{about} ({test.part}, {plural(test.max_points, 'point')})", width)
+    where = ", ".join(filter(None, [test.part, plural(test.max_points, "point")]))
+    head = paragraph("failed: ", f"{_about(test)} ({where})", width)
     message = indent(test.message, 4, width) if test.message.strip() else ""
     return "\n".join(filter(None, [bad(head), message]))
 
@@ -162,8 +180,8 @@ def _also(groups: Sequence[Tests], width: int) -> str:
     lines = []
     for group in groups[:ALSO]:
         count = f" ({plural(len(group), 'case')})" if len(group) > 1 else ""
-        about = group[0].title or group[0].name
-        lines.append(cut(f"{group[0].part}: {about}{count}", width - 2))
+        about = _title(group[0]) if count else _about(group[0])
+        lines.append(cut(f"{group[0].part or EXAMPLES}: {about}{count}", width - 2))
     if not lines:
         return ""
     if len(groups) > ALSO:
@@ -185,7 +203,7 @@ def _idle(tests: Tests, width: int) -> str:
     lines = []
     waiting = [test for test in tests if test.cause is Cause.WAITING]
     if waiting:
-        names = ", ".join(dict.fromkeys(test.part for test in waiting))
+        names = ", ".join(dict.fromkeys(test.part or EXAMPLES for test in waiting))
         points = plural(sum(test.max_points for test in waiting), "point")
         lines.append(paragraph("waiting: ", f"{names} ({plural(len(waiting), 'test')}, {points})", width))
     no_gpu = [test for test in tests if test.cause is Cause.NO_GPU]
@@ -200,7 +218,7 @@ def _idle(tests: Tests, width: int) -> str:
 
 def _passes(tests: Tests, width: int) -> str:
     passed = [test for test in tests if test.outcome is Outcome.PASSED]
-    lines = [cut(f"  {t.part}: {t.title or t.name} {_parameters(t)}", width) for t in passed]
+    lines = [cut(f"  {t.part or EXAMPLES}: {_about(t)}", width) for t in passed]
     return "\n".join(["passed:", *lines]) if lines else ""
 
 
@@ -219,16 +237,16 @@ def _questions(follow_ups: Sequence[str], width: int) -> str:
     return "\n".join(["an interviewer may go on:", *lines]) if lines else ""
 
 
-def _next(verdict: Verdict, width: int) -> str:
+def _next(verdict: Verdict, file: str, width: int) -> str:
     name = slug(verdict)
     say: dict[Status, Callable[[], str]] = {
         Status.PASSED: lambda: (
             f"`grade solution {name} --diff` compares with the kit's answer, `grade next` names the next exercise"
         ),
-        Status.PARTIAL: lambda: f"every part you started passes; go on in `{verdict.file}`",
-        Status.NOT_STARTED: lambda: f"`grade show {name}` is the statement; write your answer into `{verdict.file}`",
+        Status.PARTIAL: lambda: f"every part you started passes; go on in `{file}`",
+        Status.NOT_STARTED: lambda: f"`grade show {name}` is the statement; write your answer into `{file}`",
         Status.RULE_BROKEN: lambda: f"`grade show {name}` lists the rules",
-        Status.ERROR: lambda: f"correct `{verdict.file}` and grade again",
+        Status.ERROR: lambda: f"correct `{file}` and grade again",
         Status.TIMEOUT: lambda: (
             f"look for a loop that does not end; `grade {name} --repro` writes the call as a script"
         ),

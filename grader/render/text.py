@@ -20,6 +20,7 @@ SEQUENCE = re.compile(
     r"|\x9b[0-?]*[ -/]*[@-~]",
     re.DOTALL,
 )
+ROW = re.compile(r" *\S+(?: \S+){0,2} {2,}(?=\S)")  # `expected    tensor ...`
 # Cc control, Cf format (bidirectional marks among them), Cs surrogates, Co private use, Zl and Zp separators
 DROPPED = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 MIN_WIDTH, MAX_WIDTH = 40, 120
@@ -38,7 +39,7 @@ def clamp(width: int) -> int:
 
 
 def indent(text: str, by: int, width: int) -> str:
-    """The text's own lines, indented; what is too long goes on two columns further in."""
+    """The text's own lines, indented; what is too long goes on further in, or under the second column of a row."""
     return "\n".join(_wrapped(" " * by + line, width) for line in safe(text).rstrip("\n").split("\n"))
 
 
@@ -46,11 +47,13 @@ def _wrapped(line: str, width: int) -> str:
     if len(line) <= width or not line.strip():
         return line.rstrip()
     margin = " " * min(len(line) - len(line.lstrip()), width // 2)
+    row = ROW.match(line)
+    hanging = " " * row.end() if row and row.end() <= width // 2 else margin + "  "
     pieces = textwrap.wrap(
         line.strip(),
         width,
         initial_indent=margin,
-        subsequent_indent=margin + "  ",
+        subsequent_indent=hanging,
         break_on_hyphens=False,
         replace_whitespace=False,
         drop_whitespace=True,

@@ -8,19 +8,19 @@ Any similarity that is not negative makes an attention (equation 3), and the sof
 
 $$o_i = \frac{\sum_j \mathrm{sim}(q_i, k_j)\, v_j}{\sum_j \mathrm{sim}(q_i, k_j)}$$
 
-The exponential stands in the way: it acts on the finished score, so all $T \times T$ scores must be there before a value
-is touched. An inner product of features, $\mathrm{sim}(q, k) = \phi(q)^T \phi(k)$, lets the brackets move (equations 4
-to 6), and what stands in them is computed once for all queries:
+The exponential stands in the way: it acts on the finished score, so all $T \times T$ scores must be there before a
+value is touched. An inner product of features, $\mathrm{sim}(q, k) = \phi(q)^T \phi(k)$, lets the brackets move
+(equations 4 to 6), and what stands in them is computed once for all queries:
 
 $$\left(\phi(Q)\,\phi(K)^T\right) V = \phi(Q) \left(\phi(K)^T V\right) \qquad
 o_i = \frac{\phi(q_i)^T S}{\phi(q_i)^T z} \qquad S = \sum_j \phi(k_j)\, v_j^T, \quad z = \sum_j \phi(k_j)$$
 
-**Feature map** (equation 7): $\phi(x) = \mathrm{elu}(x) + 1$, feature by feature; that is $x + 1$ for $x > 0$, and $e^x$
-otherwise. There is no scale $1/\sqrt D$.
+**Feature map** (equation 7): $\phi(x) = \mathrm{elu}(x) + 1$, feature by feature; that is $x + 1$ for $x > 0$, and
+$e^x$ otherwise. There is no scale $1/\sqrt D$.
 
-**Causal** (equations 8 to 12): token $i$ sees the tokens $j \le i$, itself included, so $S$ and $z$ are running sums. In
-**chunks** of $C$ tokens (Yang et al., 2024, arXiv:2312.06635, section 2.2), with $S, z$ the sums over all earlier chunks,
-$Q, K$ the features of this one, and $A$ the lower triangle of $QK^T$ with its diagonal:
+**Causal** (equations 8 to 12): token $i$ sees the tokens $j \le i$, itself included, so $S$ and $z$ are running sums.
+In **chunks** of $C$ tokens (Yang et al., 2024, arXiv:2312.06635, section 2.2), with $S, z$ the sums over all earlier
+chunks, $Q, K$ the features of this one, and $A$ the lower triangle of $QK^T$ with its diagonal:
 
 $$O = \frac{A V + Q S}{A \mathbf 1 + Q z} \qquad S \leftarrow S + K^T V \qquad z \leftarrow z + K^T \mathbf 1$$
 
@@ -28,7 +28,8 @@ $$O = \frac{A V + Q S}{A \mathbf 1 + Q z} \qquad S \leftarrow S + K^T V \qquad z
 
 Conventions:
 
-- `q` and `k` are `(B, H, T, D)`, `v` is `(B, H, T, M)`, and the state is a pair: `S`, `(B, H, D, M)`, and `z`, `(B, H, D)`.
+- `q` and `k` are `(B, H, T, D)`, `v` is `(B, H, T, M)`, and the state is the pair `(S, z)` of shapes `(B, H, D, M)` and
+  `(B, H, D)`.
 - `mask`, `(B, T)` of bool, is True at real keys and False at padding, which may stand anywhere and hold any finite
   numbers. Padded keys enter neither sum. A padded query is computed like any other.
 - There is no epsilon in the denominator. A query that sees no key at all, as in a fully padded row or before the first
@@ -38,8 +39,8 @@ Conventions:
 - Sums over tokens are kept in float32 or better: for bfloat16 and float16 inputs the state is float32, and the result
   is rounded once, to the type of `v`. Other results and states have the type of the inputs.
 
-Rules: no softmax and no ready-made attention; no tensor that grows with $T \times T$ or $T \times D \times M$; no Python
-loop over tokens (one over chunks is fine); arguments, the state among them, are left as they are.
+Rules: no softmax and no ready-made attention; no tensor that grows with $T \times T$ or $T \times D \times M$; no
+Python loop over tokens (one over chunks is fine); arguments, the state among them, are left as they are.
 
 >>> feature_map(torch.tensor([-1.0, 0.0, 2.0]))
 tensor([0.3679, 1.0000, 3.0000])
@@ -133,9 +134,9 @@ def causal_linear_attention(
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
     """Every query sees the real keys up to its own, computed in chunks.
 
-    `q` and `k` are `(B, H, T, D)`, `v` is `(B, H, T, M)`, `mask`, `(B, T)`, is True at real keys; T is 1 or more and need
-    not be a multiple of `chunk_size`. `state` is (S, z) after all earlier tokens, None when there are none. Returns the
-    output, `(B, H, T, M)` in the type of `v`, and the state after the last token.
+    `q` and `k` are `(B, H, T, D)`, `v` is `(B, H, T, M)`, `mask`, `(B, T)`, is True at real keys; T is 1 or more and
+    need not be a multiple of `chunk_size`. `state` is (S, z) after all earlier tokens, None when there are none.
+    Returns the output, `(B, H, T, M)` in the type of `v`, and the state after the last token.
     """
     ### BEGIN SOLUTION
     dtype = v.dtype
@@ -165,8 +166,8 @@ def linear_attention_step(
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
     """One token of the causal form: its output, and the state with it included.
 
-    `q` and `k` are `(B, H, D)`, `v` is `(B, H, M)`, and `state` is (S, z) after all earlier tokens, None before the first.
-    Returns the output, `(B, H, M)` in the type of `v`, and the new state. The cost does not depend on how many
+    `q` and `k` are `(B, H, D)`, `v` is `(B, H, M)`, and `state` is (S, z) after all earlier tokens, None before the
+    first. Returns the output, `(B, H, M)` in the type of `v`, and the new state. The cost does not depend on how many
     tokens there were.
     """
     ### BEGIN SOLUTION

@@ -165,7 +165,7 @@ class Decoder:
             raise WireError(f"unknown kind {kind!r:.50}")
         try:
             return build(inner, depth)
-        except (TypeError, ValueError, IndexError, AttributeError, OverflowError, RuntimeError) as error:
+        except (TypeError, ValueError, LookupError, AttributeError, OverflowError, RuntimeError) as error:
             raise WireError(f"a malformed {kind}: {error}") from None
 
     def _items(self, inner: Any, depth: int) -> list[Any]:

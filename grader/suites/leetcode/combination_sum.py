@@ -15,31 +15,34 @@ EXERCISE = Exercise(
     minutes=20,
     needs=(),
     hints=(
-        "Build combinations number by number, with what is left of the target in hand. When is one finished, and when is it "
-        "hopeless?",
-        "`[2, 3]` and `[3, 2]` are the same. Which numbers may follow a number, if each combination is to be built in one "
-        "order only?",
-        "Hand down the position of the last number used: the next one comes from that position or a later one. The same "
-        "position is allowed, since numbers may be used again.",
-        "Keep one path that grows before the recursive call and shrinks after it, and store a copy of it when nothing is "
-        "left. In sorted order, the first number that no longer fits ends the loop.",
+        "Build combinations number by number, with what is left of the target in hand. When is one finished, and when "
+        "is it hopeless?",
+        "`[2, 3]` and `[3, 2]` are the same. Which numbers may follow a number, if each combination is to be built in "
+        "one order only?",
+        "Hand down the position of the last number used: the next one comes from that position or a later one. The "
+        "same position is allowed, since numbers may be used again.",
+        "Keep one path that grows before the recursive call and shrinks after it, and store a copy of it when nothing "
+        "is left. In sorted order, the first number that no longer fits ends the loop.",
     ),
     follow_ups=(
         (
             "What does sorting the candidates buy?",
-            "The loop can stop at the first candidate that exceeds what is left, instead of looking at all that follow. "
-            "Without sorting the answer is the same if the loop skips that candidate and goes on; stopping would then lose "
-            "combinations. The number of nodes that are visited does not change, only the glances at each.",
+            "The loop can stop at the first candidate that exceeds what is left, instead of looking at all that "
+            "follow. Without sorting the answer is the same if the loop skips that candidate and goes on; stopping "
+            "would then lose combinations. The number of nodes that are visited does not change, only the glances at "
+            "each.",
         ),
         (
             "How large can the answer be, and how would you only count it?",
-            "It grows exponentially with the target: for candidates 1, 2, 3, ... the answers are the partitions of the "
-            "target. Counting needs no listing: ways[s] += ways[s - c], candidates in the outer loop, takes O(n * target).",
+            "It grows exponentially with the target: for candidates 1, 2, 3, ... the answers are the partitions of "
+            "the target. Counting needs no listing: ways[s] += ways[s - c], candidates in the outer loop, takes O(n * "
+            "target).",
         ),
         (
             "Why must the candidates be in the outer loop when counting?",
-            "Then every multiset is counted in the one order in which its candidates are gone through. With the sum in the "
-            "outer loop each s is reached by any last number, which counts orders: compositions, not combinations.",
+            "Then every multiset is counted in the one order in which its candidates are gone through. With the sum "
+            "in the outer loop each s is reached by any last number, which counts orders: compositions, not "
+            "combinations.",
         ),
     ),
 )
@@ -225,7 +228,7 @@ MISTAKES = [
     ),
     Mistake(
         "sum-not-bounded",
-        "the search is ended by the length of the combination, not by its sum: most branches exceed the target long before",
+        "the search is ended by the length of the combination, not by its sum: most branches pass the target early",
         {CUT: "            if (len(path) + 1) * numbers[0] > target:\n                break\n"},
     ),
     Mistake(

@@ -16,30 +16,32 @@ EXERCISE = Exercise(
     needs=(),
     after=("combination_sum",),
     hints=(
-        "Start from the search for combinations where each candidate may be used again. Which one index changes when each "
-        "may be used once?",
-        "With that alone `[1, 1, 6]` and target 7 list `[1, 6]` twice. Sort the candidates, so that equal ones stand together, "
-        "and draw the search tree: which two nodes start the same combinations?",
-        "They are siblings: two rounds of the same loop that put the same number into the same place. A child that takes a "
-        "number equal to its parent's is another matter, since it uses both.",
-        "So in a loop that runs from `start`, pass over position i when it is behind `start` and holds the same number as the "
-        "position before it. Pass over it, and go on with the loop.",
+        "Start from the search for combinations where each candidate may be used again. Which one index changes when "
+        "each may be used once?",
+        "With that alone `[1, 1, 6]` and target 7 list `[1, 6]` twice. Sort the candidates, so that equal ones stand "
+        "together, and draw the search tree: which two nodes start the same combinations?",
+        "They are siblings: two rounds of the same loop that put the same number into the same place. A child that "
+        "takes a number equal to its parent's is another matter, since it uses both.",
+        "So in a loop that runs from `start`, pass over position i when it is behind `start` and holds the same "
+        "number as the position before it. Pass over it, and go on with the loop.",
     ),
     follow_ups=(
         (
             "Why compare i with `start`, and not with 0?",
-            "At i = start the number before it was taken by the parent, not by a sibling: taking its equal again is how a "
-            "combination comes to hold a number twice. Compared with 0, no combination could use two equal numbers.",
+            "At i = start the number before it was taken by the parent, not by a sibling: taking its equal again is "
+            "how a combination comes to hold a number twice. Compared with 0, no combination could use two equal "
+            "numbers.",
         ),
         (
             "How bad is it to remove repeats with a set afterwards?",
-            "With m equal numbers and k of them in each combination, every combination is built C(m, k) times: 20 ones and "
-            "target 10 build the one answer 184 756 times. Passing over siblings builds each once.",
+            "With m equal numbers and k of them in each combination, every combination is built C(m, k) times: 20 "
+            "ones and target 10 build the one answer 184 756 times. Passing over siblings builds each once.",
         ),
         (
             "What would you do with a candidate that is given a million times?",
-            "Search over different values with their counts: at each value branch on how many are taken, from 0 to the "
-            "smaller of its count and left // value. Cost then depends on the values that differ, not on how many are given.",
+            "Search over different values with their counts: at each value branch on how many are taken, from 0 to "
+            "the smaller of its count and left // value. Cost then depends on the values that differ, not on how many "
+            "are given.",
         ),
     ),
 )
@@ -193,10 +195,9 @@ class TestPerformance:
 
 
 CUT = "            if numbers[i] > left:\n                break  # and so are all that follow\n"
-SKIP = (
-    "            if i > start and numbers[i] == numbers[i - 1]:\n"
-    "                continue  # a sibling has put this number here already\n"
-)
+SIBLING = "            if i > start and numbers[i] == numbers[i - 1]:\n"
+SKIP = SIBLING + "                continue  # a sibling has put this number here already\n"
+PUSH = "            path.append(numbers[i])\n"
 DOWN = "            extend(i + 1, left - numbers[i])\n"
 DONE = "        if left == 0:\n"
 STORE = "            found.append(path.copy())\n"
@@ -221,7 +222,8 @@ MISTAKES = [
     ),
     Mistake(
         "start-advanced-by-one",
-        "the search goes on at `start + 1`, whatever was used: numbers behind it come again; go on behind the one just used",
+        "the search goes on at `start + 1`, whatever was used: numbers behind it come again; go on behind the one "
+        "just used",
         {DOWN: "            extend(start + 1, left - numbers[i])\n"},
     ),
     Mistake(
@@ -251,13 +253,14 @@ MISTAKES = [
     ),
     Mistake(
         "equal-never-together",
-        "a number is passed over whenever it equals the one before, also when that one was just used: compare within a loop",
-        {"            if i > start and numbers[i] == numbers[i - 1]:\n": "            if i > 0 and numbers[i] == numbers[i - 1]:\n"},
+        "a number is passed over whenever it equals the one before, also when that one was just used: compare within "
+        "a loop",
+        {SIBLING: "            if i > 0 and numbers[i] == numbers[i - 1]:\n"},
     ),
     Mistake(
         "compared-with-first",
         "a number is compared with the first of the loop only; compare it with the one before it",
-        {"            if i > start and numbers[i] == numbers[i - 1]:\n": "            if i > start and numbers[i] == numbers[start]:\n"},
+        {SIBLING: "            if i > start and numbers[i] == numbers[start]:\n"},
     ),
     Mistake(
         "loop-ended-at-repeat",
@@ -269,8 +272,8 @@ MISTAKES = [
         "one memory of the number tried last serves all levels of the search; each loop needs its own",
         {
             "    path: list[int] = []\n": "    path: list[int] = []\n    last = [0]\n",
-            "            if i > start and numbers[i] == numbers[i - 1]:\n": "            if numbers[i] == last[0]:\n",
-            "            path.append(numbers[i])\n": "            last[0] = numbers[i]\n            path.append(numbers[i])\n",
+            SIBLING: "            if numbers[i] == last[0]:\n",
+            PUSH: "            last[0] = numbers[i]\n" + PUSH,
         },
     ),
     Mistake(

@@ -740,7 +740,7 @@ class TestPerformance:
     @pytest.mark.part("count_ngrams")
     def test_counting_lines(self, submission, random):
         """counting is linear: a corpus of twice the size takes twice the steps"""
-        corpora = [random_corpus(random, 40), random_corpus(random, 80)]
+        corpora = [random_corpus(random, 20), random_corpus(random, 40)]
         small, large = (submission.measure("count_ngrams", sentences, 3) for sentences in corpora)
         assert_equal(large.value, table_of(corpora[1], 3), what="the counts")
         assert_growth(small.cost, large.cost, "lines", at_most=2.2, when="the corpus doubles")
@@ -748,7 +748,7 @@ class TestPerformance:
     @pytest.mark.part("count_ngrams")
     def test_counting_comparisons(self, submission, random):
         """counting looks nothing up by comparing it with every n-gram, as `list.count` does"""
-        corpora = [random_corpus(random, 40), random_corpus(random, 80)]
+        corpora = [random_corpus(random, 20), random_corpus(random, 40)]
         (_, small), (counts, large) = (submission.run(counting_work, sentences, 3) for sentences in corpora)
         assert_equal(counts, table_of(corpora[1], 3), what="the counts")
         assert_that(
@@ -761,7 +761,7 @@ class TestPerformance:
     def test_building_lines(self, submission):
         """building a model is linear in the number of different n-grams"""
         costs = []
-        for words in (40, 80):
+        for words in (20, 40):
             sentences, vocabulary = wide_corpus(words)
             built = submission.measure(build, "KneserNey", table_of(sentences, 3), vocabulary, 3, "w1", ["cat", "the"])
             expected = Direct(sentences, vocabulary, 3).KneserNey("w1", ("cat", "the"))
@@ -777,7 +777,7 @@ class TestPerformance:
         warm = [(word, h[start:]) for word in ("w0", "cat", "gnu") for h in contexts for start in range(3)]
         queries = [(word, h) for word in ("w1", "the", "emu") for h in contexts]
         settings, runs = settings_of(name, 3), []
-        for words in (20, 100):
+        for words in (15, 75):
             sentences, vocabulary = wide_corpus(words)
             counts = table_of(sentences, 3)
             runs.append(submission.measure(look_up_work, name, counts, vocabulary, 3, settings, warm, queries))

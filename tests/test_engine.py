@@ -1,0 +1,170 @@
+"""Grading end to end: seeds, parts, devices, the verdict's form, the diagnosis and the repro."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from grader import catalog, source
+from grader.engine import Engine
+from grader.errors import UsageError
+from grader.plugin import run
+from grader.verdict import Cause, Outcome, Status, from_json
+
+GAP = catalog.find("maximum_gap")
+SOLUTION = GAP.solution.read_text(encoding="utf-8")
+ADAMW = catalog.find("adamw")
+
+
+def mistaken(entry, name):
+    mistakes = {mistake.name: mistake for mistake in run.load(entry).MISTAKES}
+    return source.apply(mistakes[name], entry.solution.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("entry", catalog.entries(), ids=lambda entry: entry.slug)
+def test_every_solution_passes(engine, entry):
+    verdict = engine.grade(entry, entry.solution, seed=12345)
+    assert verdict.status is Status.PASSED
+    assert verdict.points == verdict.max_points > 0
+    assert all(test.message == "" and test.cause is None for test in verdict.tests)
+
+
+def test_points_are_those_of_the_tests(grade):
+    verdict = grade("maximum_gap", SOLUTION)
+    assert verdict.points == sum(test.points for test in verdict.tests) == sum(test.max_points for test in verdict.tests)
+    assert verdict.exercise == "leetcode/maximum_gap"
+    assert verdict.seconds > 0
+
+
+def test_the_same_seed_gives_the_same_verdict(grade):
+    def told(seed):
+        verdict = grade("adamw", mistaken(ADAMW, "eps-inside-root"), seed=seed, performance=False)
+        return [(test.name, test.outcome, test.message) for test in verdict.tests]
+
+    assert told(3) == told(3)
+    other = told(4)
+    assert [(name, outcome) for name, outcome, _ in told(3)] == [(name, outcome) for name, outcome, _ in other]
+    assert told(3) != other  # other numbers, the same verdict
+
+
+def test_a_named_mistake(grade):
+    verdict = grade("adamw", mistaken(ADAMW, "coupled-decay"), performance=False)
+    assert verdict.status is Status.FAILED
+    (named,) = verdict.diagnosis
+    assert named.mistake == "coupled-decay"
+    assert named.explains == named.of > 1
+    failed = next(test for test in verdict.tests if test.name == "TestValues::test_adamw[decay]")
+    for words in ("expected", "got", "where", "how far", "is allowed", "the call   trajectory('AdamW', [float64 (3, 4)"):
+        assert words in failed.message
+
+
+def test_the_demo_attempt_has_its_mistake_named(engine):
+    verdict = engine.grade(ADAMW, catalog.PACKAGE / "demo" / "adamw.py", performance=False)
+    assert [named.mistake for named in verdict.diagnosis] == ["coupled-decay"]
+
+
+def test_an_unknown_mistake_is_not_given_a_name(grade):
+    text = SOLUTION.replace("def maximum_gap(", "def maximum_gap(nums):\n    return 77 + len(nums)\n\n\ndef ignored(", 1)
+    verdict = grade("maximum_gap", text, performance=False)
+    assert verdict.status is Status.FAILED
+    assert verdict.diagnosis == []
+
+
+def test_one_part_alone(grade):
+    verdict = grade("adamw", ADAMW.solution.read_text(encoding="utf-8"), part="SGD")
+    assert verdict.status is Status.PASSED
+    assert {test.part for test in verdict.tests} == {"SGD"}
+    with pytest.raises(UsageError, match="no part `Sgd` in optimizers/adamw; its parts are Optimizer, SGD, Adam, AdamW"):
+        grade("adamw", SOLUTION, part="Sgd")
+
+
+def test_without_performance_tests(grade):
+    verdict = grade("maximum_gap", SOLUTION, performance=False)
+    assert verdict.status is Status.PASSED
+    assert "performance" not in {test.category for test in verdict.tests}
+
+
+def test_memory_is_limited(tmp_path):
+    file = tmp_path / "maximum_gap.py"
+    file.write_text("def maximum_gap(nums):\n    return len(bytearray(600 << 20))\n")
+    causes = {}
+    for size in (256 << 20, 2 << 30):
+        with Engine(memory=size) as small:
+            verdict = small.grade(GAP, file, performance=False)
+        causes[size] = {test.cause for test in verdict.tests if test.outcome is Outcome.FAILED}
+    assert Cause.OUT_OF_MEMORY in causes[256 << 20]
+    assert Cause.OUT_OF_MEMORY not in causes[2 << 30]
+
+
+@pytest.mark.parametrize("tier", ["process", "sandbox"])
+def test_tiers_agree_and_are_named(tier, tmp_path):
+    from grader.sandbox import layers
+
+    if tier == "sandbox" and layers.best_tier(layers.probe_layers()) != "sandbox":
+        pytest.skip("the sandbox tier does not work here: see `grade doctor`")
+    with Engine(tier=tier) as one:
+        assert (one.grade(GAP, GAP.solution).status, one.tier) == (Status.PASSED, tier)
+        file = tmp_path / "maximum_gap.py"
+        file.write_text(mistaken(GAP, run.load(GAP).MISTAKES[0].name))
+        verdict = one.grade(GAP, file, performance=False)
+        assert (verdict.status, verdict.isolation) == (Status.FAILED, tier)
+
+
+def test_an_unknown_tier_is_a_usage_error():
+    with pytest.raises(UsageError, match="no isolation tier `jail`"):
+        Engine(tier="jail")
+
+
+def test_exercises_without_torch_never_import_it():
+    code = (
+        "import sys\nfrom grader import catalog\nfrom grader.engine import Engine\n"
+        "with Engine() as engine:\n"
+        "    for slug in ('maximum_gap', 'combination_sum', 'combination_sum_ii', 'bpe', 'ngram'):\n"
+        "        entry = catalog.find(slug)\n"
+        "        assert engine.grade(entry, entry.solution, performance=False).passed, slug\n"
+        "print('torch' in sys.modules, 'numpy' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=catalog.content())
+    assert (said.stdout, said.stderr) == ("False False\n", "")
+
+
+def test_a_verdict_survives_json(grade):
+    for text in (SOLUTION, mistaken(GAP, run.load(GAP).MISTAKES[0].name), "import heapq\n" + "def maximum_gap(nums):\n    return 1\n"):
+        verdict = grade("maximum_gap", text, performance=False)
+        data = json.loads(json.dumps(verdict.to_json()))
+        assert data["version"] == 1
+        assert from_json(data) == verdict
+
+
+@pytest.mark.parametrize(("slug", "mistake"), [("adamw", "coupled-decay"), ("maximum_gap", None)])
+def test_the_repro_script_repeats_the_failing_call(engine, tmp_path, slug, mistake):
+    entry = catalog.find(slug)
+    file = tmp_path / f"{slug}.py"
+    file.write_text(mistaken(entry, mistake or run.load(entry).MISTAKES[0].name))
+    verdict = engine.grade(entry, file, performance=False)
+    assert verdict.status is Status.FAILED
+    script = tmp_path / "repro.py"
+    script.write_text(engine.repro)
+    said = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert said.stderr == "" or slug == "maximum_gap"  # a puzzle's first mistake may raise
+    assert said.stdout or "Error" in said.stderr
+
+
+def test_gpu_tests_skip_without_points_where_there_is_none(tmp_path, engine, monkeypatch):
+    """A suite with a GPU-marked test, beside the real ones."""
+    folder = catalog.SUITES / "leetcode"
+    suite = GAP.suite.read_text(encoding="utf-8").replace("class TestPerformance:", "@pytest.mark.gpu\nclass TestPerformance:")
+    assert "@pytest.mark.gpu" in suite
+    module = tmp_path / "maximum_gap.py"
+    module.write_text(suite)
+    monkeypatch.setattr(catalog.Entry, "suite", module)
+    monkeypatch.setattr(run, "load", lambda entry: sys.modules["grader.suites.leetcode.maximum_gap"])
+    assert folder.is_dir()
+    verdict = engine.grade(GAP, GAP.solution)
+    skipped = [test for test in verdict.tests if test.category == "performance"]
+    assert verdict.status is Status.PASSED
+    assert {(test.outcome, test.cause, test.max_points) for test in skipped} == {(Outcome.SKIPPED, Cause.NO_GPU, 0)}
+    assert all("needs a GPU" in test.message for test in skipped)
