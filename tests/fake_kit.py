@@ -95,11 +95,11 @@ def verdict(status=Status.PASSED, exercise="optimizers/adamw", file="adamw.py", 
 
 
 class Engine:
-    """Says what `says` maps a file's text to; the status word in the file by default."""
+    """Gives the status that stands in the file as a comment. What all instances share is set by `use_engine`."""
 
-    opened: list[Engine] = []
-    script: str | None = "print('the failing call')\n"
-    raises: BaseException | None = None
+    opened: list[Engine]
+    script = "print('the failing call')\n"
+    raises: BaseException | None
 
     def __init__(self, *, memory=4 << 30, tier=None):
         self.memory, self.calls, self.closed, self.repro = memory, [], False, None
@@ -116,12 +116,14 @@ class Engine:
 
     def grade(self, entry, file, *, seed=0, device="cpu", part=None, performance=True, notify=lambda _: None):
         notify("running the tests")
-        self.calls.append(dict(entry=entry.path, file=file, seed=seed, device=device, part=part, performance=performance))
+        self.calls.append(
+            dict(entry=entry.path, file=file, seed=seed, device=device, part=part, performance=performance)
+        )
         if Engine.raises is not None:
             raise Engine.raises
         text = Path(file).read_text()
         status = next((s for s in Status if f"# {s}\n" in text), Status.NOT_STARTED)
-        if "bundled" in str(file) or "demo" in Path(file).parts:
+        if "demo" in Path(file).parts:
             status = Status.FAILED
         self.repro = Engine.script if status is Status.FAILED else None
         return verdict(status, entry.path, file, seed=seed)

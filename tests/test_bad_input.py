@@ -33,7 +33,10 @@ FILES = {
     "nul": (b"x = 1\n\0\n", "holds a NUL byte at byte 6"),
     "latin-1": ("é = 1\n".encode("latin-1"), "is not UTF-8 at byte 0 (0xe9)"),
     "huge": (b"#" * (1 << 20) + b"\n", "larger than 1 MiB"),
-    "syntax": (b"def maximum_gap(nums):\n    return (1 +\n", "SyntaxError: '(' was never closed (maximum_gap.py, line 2)"),
+    "syntax": (
+        b"def maximum_gap(nums):\n    return (1 +\n",
+        "SyntaxError: '(' was never closed (maximum_gap.py, line 2)",
+    ),
     "tabs": (b"def f():\n\tif 1:\n        pass\n", "TabError: inconsistent use of tabs and spaces in indentation"),
     "return": (b"return 3\n", "SyntaxError: 'return' outside function (maximum_gap.py, line 1)"),
     "magic": (b"%matplotlib inline\n", "SyntaxError: invalid syntax (maximum_gap.py, line 1)"),
@@ -86,8 +89,16 @@ def test_missing_names(grade, case):
 
 
 IMPORTS = {
-    "exception": ("x = 1 / 0\n", Status.ERROR, "line 1, in <module>\n    x = 1 / 0\nZeroDivisionError: division by zero"),
-    "package": ("import nowhere_to_be_found\n", Status.ERROR, "ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
+    "exception": (
+        "x = 1 / 0\n",
+        Status.ERROR,
+        "line 1, in <module>\n    x = 1 / 0\nZeroDivisionError: division by zero",
+    ),
+    "package": (
+        "import nowhere_to_be_found\n",
+        Status.ERROR,
+        "ModuleNotFoundError: No module named 'nowhere_to_be_found'",
+    ),
     "relative": ("from . import other\n", Status.ERROR, "import from installed packages only"),
     "exit": ("import sys\nsys.exit(0)\n", Status.ERROR, "SystemExit: 0"),
     "hard exit": ("import os\nos._exit(0)\n", Status.CRASHED, "ended itself with exit code 0"),
@@ -114,11 +125,21 @@ ENDINGS = {
     "hang": ("while True:\n    pass", Status.TIMEOUT, Cause.TIMEOUT, "no answer within"),
     "sleep": ("import time\ntime.sleep(1e9)", Status.TIMEOUT, Cause.TIMEOUT, "no answer within"),
     "segfault": ("import ctypes\nctypes.string_at(0)", Status.CRASHED, Cause.CRASHED, "a segmentation fault"),
-    "memory": ("return len(bytearray(20 << 30))", Status.OUT_OF_MEMORY, Cause.OUT_OF_MEMORY, "more memory than it may use"),
+    "memory": (
+        "return len(bytearray(20 << 30))",
+        Status.OUT_OF_MEMORY,
+        Cause.OUT_OF_MEMORY,
+        "more memory than it may use",
+    ),
     "flood": ("while True:\n    print('x' * 100000)", Status.CRASHED, Cause.FLOOD, "printed more than 16 MiB"),
     "sys.exit": ("import sys\nsys.exit(0)", Status.CRASHED, Cause.CRASHED, "your code called `sys.exit`"),
     "os._exit": ("import os\nos._exit(3)", Status.CRASHED, Cause.CRASHED, "ended itself with exit code 3"),
-    "recursion": ("return maximum_gap(nums)", Status.FAILED, Cause.RAISED, "RecursionError: maximum recursion depth exceeded"),
+    "recursion": (
+        "return maximum_gap(nums)",
+        Status.FAILED,
+        Cause.RAISED,
+        "RecursionError: maximum recursion depth exceeded",
+    ),
     "exception": ("return nums['a']", Status.FAILED, Cause.RAISED, "TypeError: list indices must be integers"),
     "interrupt": ("raise KeyboardInterrupt", Status.FAILED, Cause.RAISED, "KeyboardInterrupt"),
     "skip": ("import unittest\nraise unittest.SkipTest('no')", Status.FAILED, Cause.RAISED, "SkipTest: no"),
@@ -186,8 +207,14 @@ def test_changed_inputs_are_named(grade):
 
 
 def test_a_result_that_depends_on_earlier_calls(grade):
-    text = SOLUTION.replace("### BEGIN SOLUTION\n", "### BEGIN SOLUTION\n    SEEN.append(1)\n    if len(SEEN) > 4:\n        return len(SEEN)\n", 1)
-    verdict = grade("maximum_gap", text.replace("def maximum_gap", "SEEN = []\n\n\ndef maximum_gap", 1), performance=False)
+    text = SOLUTION.replace(
+        "### BEGIN SOLUTION\n",
+        "### BEGIN SOLUTION\n    SEEN.append(1)\n    if len(SEEN) > 4:\n        return len(SEEN)\n",
+        1,
+    )
+    verdict = grade(
+        "maximum_gap", text.replace("def maximum_gap", "SEEN = []\n\n\ndef maximum_gap", 1), performance=False
+    )
     assert "it depends on earlier calls" in first_failure(verdict).message
 
 
@@ -213,7 +240,9 @@ def test_other_stubs_are_stubs_too(grade, body):
 
 
 def test_a_part_that_is_a_stub_makes_its_tests_wait(grade):
-    start = ADAMW.index("        for group in self.param_groups:\n            for p in group[\"params\"]:\n                if p.grad is not None:\n                    p.mul_")
+    start = ADAMW.index(
+        '        for group in self.param_groups:\n            for p in group["params"]:\n                if p.grad is not None:\n                    p.mul_'
+    )
     text = ADAMW[:start] + "        raise NotImplementedError()\n"
     verdict = grade("adamw", text, performance=False)
     assert verdict.status is Status.PARTIAL

@@ -39,7 +39,11 @@ def test_close(case):
 
 
 FAR = {
-    "value": (X + 1e-6, X, ["result is wrong", "expected  ", "got  ", "12 of 12 elements differ", "how far", "is allowed"]),
+    "value": (
+        X + 1e-6,
+        X,
+        ["result is wrong", "expected  ", "got  ", "12 of 12 elements differ", "how far", "is allowed"],
+    ),
     "nan for a number": (X * math.nan, X, ["not finite where it should be", "NaN in 12 of 12 elements"]),
     "number for nan": (X, X * math.nan, ["result is wrong"]),
     "inf": (X + math.inf, X, ["result is wrong"]),
@@ -48,7 +52,11 @@ FAR = {
     "none": (None, X, ["wrong type", "is a `return` missing?"]),
     "list": (X.tolist(), X, ["wrong type", "as plain numbers the values match; expected a tensor, not a list"]),
     "numpy": (X.numpy(), X, ["wrong type", "not a numpy array"]),
-    "int dtype": (X.long(), X, ["wrong dtype", "expected  float64", "got       int64", "the values match after conversion"]),
+    "int dtype": (
+        X.long(),
+        X,
+        ["wrong dtype", "expected  float64", "got       int64", "the values match after conversion"],
+    ),
     "length": ([X, X], [X], ["wrong length", "1 items", "2 items"]),
     "keys": ({"b": 1.0}, {"a": 1.0}, ["wrong keys", "['a']", "['b']"]),
     "generator": (Opaque("generator", "<generator>"), [1.0], ["wrong type", "return list(...) of it"]),
@@ -80,7 +88,13 @@ def test_tolerance_of_its_own_needs_a_reason():
     assert "tolerance   sampled values" in said
 
 
-EQUAL = [(1, 1), ([1, "a"], [1, "a"]), ({"a": None}, {"a": None}), (math.nan, math.nan), (torch.tensor([1]), torch.tensor([1]))]
+EQUAL = [
+    (1, 1),
+    ([1, "a"], [1, "a"]),
+    ({"a": None}, {"a": None}),
+    (math.nan, math.nan),
+    (torch.tensor([1]), torch.tensor([1])),
+]
 UNEQUAL = {
     "value": ([1, 2, 4], [1, 2, 3], "where     [2]: expected 3, got 4"),
     "bool": (True, 1, "got       True"),
@@ -104,7 +118,9 @@ def test_unequal(case):
     assert part in message(assert_equal, got, expected)
 
 
-@pytest.mark.parametrize("condition", [False, 0, 1, "yes", None, [True], torch.tensor(False), np.bool_(False), Opaque("bool")], ids=str)
+@pytest.mark.parametrize(
+    "condition", [False, 0, 1, "yes", None, [True], torch.tensor(False), np.bool_(False), Opaque("bool")], ids=str
+)
 def test_a_property_holds_only_when_it_is_true(condition):
     assert message(assert_that, condition, "rows sum to one", got="0.5") == "must hold: rows sum to one\ngot  0.5"
 
@@ -169,7 +185,9 @@ def test_costs():
         assert_cost(large, "reads", at_most=1, why="x")
 
 
-@pytest.mark.parametrize("data", [None, [], {"flops": -1}, {"flops": True}, {"flops": 1.5}, {"other": 1}, {"by_name": {"a": "b"}}], ids=str)
+@pytest.mark.parametrize(
+    "data", [None, [], {"flops": -1}, {"flops": True}, {"flops": 1.5}, {"other": 1}, {"by_name": {"a": "b"}}], ids=str
+)
 def test_forged_costs_are_refused(data):
     with pytest.raises(ValueError):
         Cost.from_plain(data)

@@ -34,7 +34,9 @@ def test_every_solution_passes(engine, entry):
 
 def test_points_are_those_of_the_tests(grade):
     verdict = grade("maximum_gap", SOLUTION)
-    assert verdict.points == sum(test.points for test in verdict.tests) == sum(test.max_points for test in verdict.tests)
+    assert (
+        verdict.points == sum(test.points for test in verdict.tests) == sum(test.max_points for test in verdict.tests)
+    )
     assert verdict.exercise == "leetcode/maximum_gap"
     assert verdict.seconds > 0
 
@@ -57,7 +59,14 @@ def test_a_named_mistake(grade):
     assert named.mistake == "coupled-decay"
     assert named.explains == named.of > 1
     failed = next(test for test in verdict.tests if test.name == "TestValues::test_adamw[decay]")
-    for words in ("expected", "got", "where", "how far", "is allowed", "the call   trajectory('AdamW', [float64 (3, 4)"):
+    for words in (
+        "expected",
+        "got",
+        "where",
+        "how far",
+        "is allowed",
+        "the call   trajectory('AdamW', [float64 (3, 4)",
+    ):
         assert words in failed.message
 
 
@@ -67,7 +76,9 @@ def test_the_demo_attempt_has_its_mistake_named(engine):
 
 
 def test_an_unknown_mistake_is_not_given_a_name(grade):
-    text = SOLUTION.replace("def maximum_gap(", "def maximum_gap(nums):\n    return 77 + len(nums)\n\n\ndef ignored(", 1)
+    text = SOLUTION.replace(
+        "def maximum_gap(", "def maximum_gap(nums):\n    return 77 + len(nums)\n\n\ndef ignored(", 1
+    )
     verdict = grade("maximum_gap", text, performance=False)
     assert verdict.status is Status.FAILED
     assert verdict.diagnosis == []
@@ -77,7 +88,9 @@ def test_one_part_alone(grade):
     verdict = grade("adamw", ADAMW.solution.read_text(encoding="utf-8"), part="SGD")
     assert verdict.status is Status.PASSED
     assert {test.part for test in verdict.tests} == {"SGD"}
-    with pytest.raises(UsageError, match="no part `Sgd` in optimizers/adamw; its parts are Optimizer, SGD, Adam, AdamW"):
+    with pytest.raises(
+        UsageError, match="no part `Sgd` in optimizers/adamw; its parts are Optimizer, SGD, Adam, AdamW"
+    ):
         grade("adamw", SOLUTION, part="Sgd")
 
 
@@ -132,7 +145,11 @@ def test_exercises_without_torch_never_import_it():
 
 
 def test_a_verdict_survives_json(grade):
-    for text in (SOLUTION, mistaken(GAP, run.load(GAP).MISTAKES[0].name), "import heapq\n" + "def maximum_gap(nums):\n    return 1\n"):
+    for text in (
+        SOLUTION,
+        mistaken(GAP, run.load(GAP).MISTAKES[0].name),
+        "import heapq\n" + "def maximum_gap(nums):\n    return 1\n",
+    ):
         verdict = grade("maximum_gap", text, performance=False)
         data = json.loads(json.dumps(verdict.to_json()))
         assert data["version"] == 1
@@ -156,7 +173,9 @@ def test_the_repro_script_repeats_the_failing_call(engine, tmp_path, slug, mista
 def test_gpu_tests_skip_without_points_where_there_is_none(tmp_path, engine, monkeypatch):
     """A suite with a GPU-marked test, beside the real ones."""
     folder = catalog.SUITES / "leetcode"
-    suite = GAP.suite.read_text(encoding="utf-8").replace("class TestPerformance:", "@pytest.mark.gpu\nclass TestPerformance:")
+    suite = GAP.suite.read_text(encoding="utf-8").replace(
+        "class TestPerformance:", "@pytest.mark.gpu\nclass TestPerformance:"
+    )
     assert "@pytest.mark.gpu" in suite
     module = tmp_path / "maximum_gap.py"
     module.write_text(suite)

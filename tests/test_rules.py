@@ -55,7 +55,9 @@ def test_guard_sees_what_the_tree_does_not(grade, case):
 
 
 def test_the_standard_library_may_sort(grade):
-    text = GAP.replace("from __future__ import annotations\n", "from __future__ import annotations\nimport unittest, dataclasses\n")
+    text = GAP.replace(
+        "from __future__ import annotations\n", "from __future__ import annotations\nimport unittest, dataclasses\n"
+    )
     assert grade("maximum_gap", text).status is Status.PASSED
 
 
@@ -74,7 +76,10 @@ TORCH = {
 
 @pytest.mark.parametrize("case", TORCH)
 def test_guard_on_modules_of_torch(grade, case):
-    text = ADAMW.replace("        for group in self.param_groups:\n            lr, mu", f"        {TORCH[case]}\n        for group in self.param_groups:\n            lr, mu")
+    text = ADAMW.replace(
+        "        for group in self.param_groups:\n            lr, mu",
+        f"        {TORCH[case]}\n        for group in self.param_groups:\n            lr, mu",
+    )
     assert text != ADAMW
     verdict = grade("adamw", text, part="SGD", performance=False)
     assert verdict.status is Status.RULE_BROKEN

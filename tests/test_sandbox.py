@@ -20,7 +20,9 @@ BEST = layers.best_tier(FOUND)
 TIERS = {"sandbox": ["sandbox", "restricted"], "restricted": ["restricted"], "process": []}[BEST]
 
 
-@pytest.fixture(scope="module", params=TIERS or [pytest.param("none", marks=pytest.mark.skip(reason="no isolation here"))])
+@pytest.fixture(
+    scope="module", params=TIERS or [pytest.param("none", marks=pytest.mark.skip(reason="no isolation here"))]
+)
 def zygote(request):
     started = Zygote((), request.param)
     started.wait()
@@ -152,7 +154,10 @@ def test_each_child_starts_with_an_empty_directory(zygote):
 
 
 def test_the_environment_is_scrubbed(zygote, monkeypatch):
-    assert attempt(zygote, "import os\nassert not [k for k in os.environ if 'GRADE' in k or 'TOKEN' in k or k == 'USER']") == "ok"
+    assert (
+        attempt(zygote, "import os\nassert not [k for k in os.environ if 'GRADE' in k or 'TOKEN' in k or k == 'USER']")
+        == "ok"
+    )
 
 
 def test_children_draw_their_own_random_numbers(plain):
@@ -180,7 +185,11 @@ def family(pid):
 
 def test_a_killed_child_leaves_no_process(zygote):
     before = family(zygote.process.pid)
-    said = attempt(zygote, "import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\ntime.sleep(60)", seconds=0.3)
+    said = attempt(
+        zygote,
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\ntime.sleep(60)",
+        seconds=0.3,
+    )
     assert said.startswith("timeout")
     deadline = time.monotonic() + 5
     while family(zygote.process.pid) - before and time.monotonic() < deadline:

@@ -25,13 +25,21 @@ def through(value, **options):
 
 
 SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.complex_numbers(allow_nan=False), st.text(), st.binary()
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False),
+    st.complex_numbers(allow_nan=False),
+    st.text(),
+    st.binary(),
 )
 HASHABLE = st.one_of(st.booleans(), st.integers(), st.text(), st.tuples(st.integers(), st.text()))
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.one_of(
-        st.lists(inner, max_size=4), st.lists(inner, max_size=4).map(tuple), st.dictionaries(HASHABLE, inner, max_size=4)
+        st.lists(inner, max_size=4),
+        st.lists(inner, max_size=4).map(tuple),
+        st.dictionaries(HASHABLE, inner, max_size=4),
     ),
     max_leaves=20,
 )
@@ -162,7 +170,8 @@ def test_malformed_trees_are_wire_errors(case):
 TREES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-5, 1 << 70), st.floats(), st.text(max_size=8)),
     lambda inner: st.one_of(
-        st.lists(inner, max_size=5), st.dictionaries(st.sampled_from(sorted(wire.KINDS)) | st.text(max_size=6), inner, max_size=2)
+        st.lists(inner, max_size=5),
+        st.dictionaries(st.sampled_from(sorted(wire.KINDS)) | st.text(max_size=6), inner, max_size=2),
     ),
     max_leaves=25,
 )

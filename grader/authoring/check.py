@@ -96,6 +96,9 @@ class _Check:
             self._say(str(error), f"mend {_relative(self.entry.suite)}")
             return Finding(self.entry.path, 0, 0, 0, 0, tuple(self.problems))
         self._card()
+        if not source.parts(self.solution):
+            self._say("the solution has no part", "put code between ### BEGIN SOLUTION and ### END SOLUTION")
+            return Finding(self.entry.path, 0, len(mistakes), 0, 0, tuple(self.problems))
         self._solution()
         self._stub()
         planted = [(mistake, text) for mistake in mistakes if (text := self._plant(mistake)) is not None]
@@ -139,9 +142,6 @@ class _Check:
                 self._say(f"`after` names `{slug}`, which is no exercise", mend)
         if not CITED.search(source.statement(self.solution)):
             self._say("the statement cites no source", f"name authors and year in {_relative(self.entry.solution)}")
-        marked = {part.name for part in source.parts(self.solution)}
-        if not marked:
-            self._say("the solution has no part", "put code between ### BEGIN SOLUTION and ### END SOLUTION")
 
     def _solution(self) -> None:
         """Point 2: the solution passes whatever the seed, on one thread and on two."""

@@ -45,7 +45,10 @@ EXERCISE = Exercise(
     needs=(),
     forbid=(),
     hints=("a nudge", "a larger one", "nearly the answer"),
-    follow_ups=(("What would an interviewer ask next?", "What an expert would answer."),) * 2,
+    follow_ups=(
+        ("What would an interviewer ask next?", "What an expert would answer."),
+        ("And then?", "What an expert would answer."),
+    ),
 )
 
 

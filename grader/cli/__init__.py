@@ -2,7 +2,8 @@
 
 Each command is a file here, imported when it is called: `grade` alone must answer in a quarter of a second, so
 nothing on its way imports torch, numpy, pytest or rich. A first word that is no command is an exercise, a track or
-a stub's path, and goes to `grade.py` with everything after it.
+a stub's path, and goes to `grade.py` with everything after it. No file here may be called like a builtin: once
+imported, it would take that builtin's place in this module.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ COMMANDS = {
     "init": ("grader.cli.init:init", "write the stubs into a new workspace"),
     "demo": ("grader.cli.demo:demo", "grade a bundled attempt with one mistake, to see what that looks like"),
     "watch": ("grader.cli.watch:watch", "regrade on save"),
-    "list": ("grader.cli.list:list_", "every exercise, by track, and where you stand"),
-    "next": ("grader.cli.next:next_", "which exercise to do next"),
+    "list": ("grader.cli.list_exercises:list_", "every exercise, by track, and where you stand"),
+    "next": ("grader.cli.next_exercise:next_", "which exercise to do next"),
     "show": ("grader.cli.show:show", "the statement, parts, rules and prerequisites of an exercise"),
     "hint": ("grader.cli.hint:hint", "the next hint for an exercise"),
     "solution": ("grader.cli.solution:solution", "the kit's answer, after you passed"),
@@ -76,7 +77,8 @@ class Kit(click.Group):
 
         commands = [CompletionItem(n, help=line) for n, (_, line) in COMMANDS.items() if n.startswith(incomplete)]
         options = [item for item in super().shell_complete(ctx, incomplete) if item.value.startswith("-")]
-        return commands + complete_names(incomplete) + options
+        names = complete_names(incomplete)
+        return commands + [item for item in names if not commands or item.type == "plain"] + options
 
     def main(
         self,

@@ -43,8 +43,12 @@ def _print_statement(statement: str, session: Session) -> None:
 
     from grader.render.statement import for_terminal
 
+    # without a height rich ignores the width where TERM is "dumb"
     console = Console(
-        width=session.screen.width, no_color=not session.screen.colour, force_terminal=session.screen.colour
+        width=session.screen.width,
+        height=25,
+        no_color=not session.screen.colour,
+        force_terminal=session.screen.colour,
     )
     with console.capture() as capture:
         console.print(Markdown(for_terminal(statement), code_theme="ansi_dark", hyperlinks=False))

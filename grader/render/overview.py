@@ -67,11 +67,12 @@ def _section(title: str, rows: Sequence[str], count: int, width: int) -> list[st
     if not rows:
         return []
     more = [f"  and {count - len(rows)} more"] if count > len(rows) else []
-    return ["", strong(title), *(cut(row, width - 2).join(["  ", ""]) for row in rows), *more]
+    return ["", strong(title), *("  " + cut(row, width - 2) for row in rows), *more]
 
 
 def _due_line(entry: Entry, standing: Standing, now: float) -> str:
-    return f"{entry.slug}  passed {ago(standing.passed_at or now, now)}"
+    then = now if standing.passed_at is None else standing.passed_at
+    return f"{entry.slug}  passed {ago(then, now)}"
 
 
 def _begun_line(entry: Entry, standing: Standing, now: float) -> str:

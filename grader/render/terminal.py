@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import click
+
 from grader.render.text import bad, clamp, cut, faint, good, indent, paragraph, plural, safe, strong, warn
 from grader.verdict import Cause, Outcome, Status, TestResult, Verdict
 
@@ -48,7 +50,7 @@ def render(
     blocks = [
         status_line(verdict, width),
         indent(verdict.message, 2, width) if verdict.message.strip() else "",
-        _parts(verdict.tests),
+        _parts(verdict.tests, width),
         _rules(verdict, width),
         *_failures(verdict, width, verbose),
         _diagnosis(verdict, width),
@@ -72,7 +74,7 @@ def status_line(verdict: Verdict, width: int = 80) -> str:
     return colour(strong(f"{word}:")) + f" {line}" + gap + faint(how)
 
 
-def _parts(tests: Tests) -> str:
+def _parts(tests: Tests, width: int) -> str:
     parts = list(dict.fromkeys(test.part for test in tests))
     if not parts:
         return ""
@@ -82,7 +84,8 @@ def _parts(tests: Tests) -> str:
     for part in parts:
         own = [test for test in tests if test.part == part]
         points, most = sum(t.points for t in own), sum(t.max_points for t in own)
-        rows.append(f"  {names[part]:<{name_width}}  {points:>3} of {most:<3}  {_state(own)}")
+        row, state = f"  {names[part]:<{name_width}}  {points:>3} of {most:<3}  ", _state(own)
+        rows.append(row + state if len(row + click.unstyle(state)) <= width else f"{row.rstrip()}\n    {state}")
     return "\n".join(rows)
 
 
@@ -106,7 +109,7 @@ def _rules(verdict: Verdict, width: int) -> str:
     blocks = []
     for rule in verdict.rules:
         head = paragraph("rule broken: ", f"{rule.rule}", width)
-        blocks.append(f"{bad(head)}\n    line {rule.line}: {cut(rule.source, width - 16)}")
+        blocks.append(f"{bad(head)}\n    line {rule.line}: {cut(rule.source.strip(), width - 16)}")
     return "\n".join(blocks)
 
 
@@ -169,11 +172,11 @@ def _passing(first: TestResult, tests: Tests) -> list[TestResult]:
 
 
 def _siblings(failing: Tests, passing: Tests, width: int) -> str:
-    lines = [cut(f"  failed too {_parameters(test)}: {cut(test.message, width)}", width) for test in failing]
+    lines = [cut(f"  failed too {_parameters(test)}: {test.message.strip()}".rstrip(": "), width) for test in failing]
     if passing:
         names = ", ".join(_parameters(test) for test in passing)
         lines.append(paragraph("passes for ", names, width, by=2))
-    return "\n".join("  " + line.strip() if len(line) <= width else line for line in lines)
+    return "\n".join(lines)
 
 
 def _also(groups: Sequence[Tests], width: int) -> str:

@@ -75,7 +75,7 @@ def paragraph(label: str, text: str, width: int, *, by: int = 0) -> str:
 
 def cut(text: str, width: int) -> str:
     """The first line, cut to a width with an ellipsis."""
-    line = safe(text).strip().split("\n", 1)[0]
+    line = safe(text).strip("\n").split("\n", 1)[0].rstrip()
     return line if len(line) <= width else line[: max(0, width - 3)].rstrip() + "..."
 
 

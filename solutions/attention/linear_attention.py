@@ -39,6 +39,9 @@ Conventions:
 - Sums over tokens are kept in float32 or better: for bfloat16 and float16 inputs the state is float32, and the result
   is rounded once, to the type of `v`. Other results and states have the type of the inputs.
 
+Cost: time $O(TDM)$ for a whole sequence, causal or not, with a number of operators that may grow with `T / chunk_size`
+and not with `T`; time and memory $O(DM)$ for a step, however many tokens there were.
+
 Rules: no softmax and no ready-made attention; no tensor that grows with $T \times T$ or $T \times D \times M$; no
 Python loop over tokens (one over chunks is fine); arguments, the state among them, are left as they are.
 

@@ -177,7 +177,7 @@ def check_cost(submission, candidates, target):
     run = submission.measure(metered, candidates, target)
     check(run.value, candidates, target)
     most = partial(candidates, target)
-    why = f"{LINES} for each of {len(candidates)} candidates and the end, at each of {most} partial combinations"
+    why = f"{LINES} lines a candidate at a partial combination, for {len(candidates)} + 1 times {most} + 1 of them"
     assert_cost(run.cost, "lines", at_most=LINES * (len(candidates) + 1) * (most + 1), why=why)
 
 

@@ -315,19 +315,19 @@ HI = [(104, 105), (32, 256)]  # "hi", " hi"
 SPECIAL = ["<|end|>", "<|pad|>"]
 
 
-def text_of(name):
+def case_of(name):
     return pytest.param(name, id=name.replace(" ", "-"))
 
 
 class TestValues:
     @pytest.mark.part("pretokenize")
-    @pytest.mark.parametrize("case", [text_of(name) for name in CHUNKS])
+    @pytest.mark.parametrize("case", [case_of(name) for name in CHUNKS])
     def test_chunks(self, submission, case):
         """text falls into the chunks of the stated pattern"""
         assert_equal(submission.pretokenize(CHUNKS[case]), scan(CHUNKS[case]), what=f"chunks of {CHUNKS[case]!r}")
 
     @pytest.mark.part("merge")
-    @pytest.mark.parametrize("case", [text_of(name) for name in MERGED])
+    @pytest.mark.parametrize("case", [case_of(name) for name in MERGED])
     def test_merge(self, submission, case):
         """a pair becomes the new id wherever it stands"""
         ids, pair, new_id = MERGED[case]
@@ -335,7 +335,7 @@ class TestValues:
 
     @pytest.mark.part("train")
     @pytest.mark.points(2)
-    @pytest.mark.parametrize("case", [text_of(name) for name in TRAINED])
+    @pytest.mark.parametrize("case", [case_of(name) for name in TRAINED])
     def test_train(self, submission, case):
         """the most frequent pair is merged, and the counts around it change"""
         counts, vocab_size = TRAINED[case]
@@ -364,7 +364,7 @@ class TestValues:
 
     @pytest.mark.part("encode_chunk")
     @pytest.mark.points(2)
-    @pytest.mark.parametrize("case", [text_of(name) for name in ENCODED])
+    @pytest.mark.parametrize("case", [case_of(name) for name in ENCODED])
     def test_encode_chunk(self, submission, case):
         """the pair of the lowest rank is merged first, wherever it stands"""
         chunk, ranks = ENCODED[case]
@@ -391,7 +391,7 @@ class TestValues:
         assert_equal(submission.decode([], vocab), "", what="text of no ids")
 
     @pytest.mark.part("split_special")
-    @pytest.mark.parametrize("case", [text_of(name) for name in PIECES])
+    @pytest.mark.parametrize("case", [case_of(name) for name in PIECES])
     def test_pieces(self, submission, case):
         """special tokens are cut out, the leftmost first and of those the longest, and nothing is lost"""
         text, special = PIECES[case]
@@ -504,14 +504,14 @@ class TestEdgeCases:
 
     @pytest.mark.part("train")
     @pytest.mark.points(2)
-    @pytest.mark.parametrize("case", [text_of(name) for name in TIES])
+    @pytest.mark.parametrize("case", [case_of(name) for name in TIES])
     def test_ties(self, submission, case):
         """of pairs with equal counts the smallest pair of ids is merged"""
         counts, vocab_size = TIES[case]
         assert_equal(submission.train(counts, vocab_size), recounted(counts, vocab_size), what=f"merges of {counts}")
 
     @pytest.mark.part("train")
-    @pytest.mark.parametrize("case", [text_of(name) for name in OVERLAPS])
+    @pytest.mark.parametrize("case", [case_of(name) for name in OVERLAPS])
     def test_overlapping_counts(self, submission, case):
         """a pair is counted at every place that holds it, overlapping ones too"""
         counts, vocab_size = OVERLAPS[case]
@@ -536,7 +536,7 @@ class TestEdgeCases:
             submission.train(LOWEST, vocab_size)
 
     @pytest.mark.part("encode_chunk")
-    @pytest.mark.parametrize("case", [text_of(name) for name in RUNS])
+    @pytest.mark.parametrize("case", [case_of(name) for name in RUNS])
     def test_encode_overlaps(self, submission, case):
         """of equal pairs the leftmost is merged first"""
         chunk, ranks = RUNS[case]

@@ -339,7 +339,7 @@ def toy_perplexity(table, sentences):
     return math.prod(values) ** (-1 / len(values))
 
 
-def check_plausible(submission, table, sentences, ratio=1.03):
+def check_plausible(submission, table, sentences, ratio=1.05):
     """The answers for thresholds far from, near and next to each sentence's mean log-probability."""
     cases, expected = [], []
     for sentence in sentences:
@@ -499,7 +499,7 @@ class TestStability:
     @pytest.mark.part("is_plausible")
     def test_long_sentence_is_plausible(self, submission, random):
         """a long sentence is judged by its mean, which does not underflow"""
-        check_plausible(submission, toy_table(random, scale=0.1), [toy_sentence(random, 400)], ratio=1.5)
+        check_plausible(submission, toy_table(random, scale=0.1), [toy_sentence(random, 400)], ratio=2.5)
 
 
 SMOOTHED = [
@@ -1245,7 +1245,7 @@ MISTAKES = [
     ),
     Mistake(
         "discount-lost",
-        "what the discounts set free is not given to the lower order in full: D is multiplied by the number of words",
+        "the lower order gets D / c(h) alone; D was taken from each of N(h) different words, so D N(h) / c(h) is free",
         {"freed = self.discount * len(followers) / self.total(h)": "freed = self.discount / self.total(h)"},
     ),
     Mistake(
@@ -1255,7 +1255,7 @@ MISTAKES = [
     ),
     Mistake(
         "freed-by-total",
-        "the number of words is taken as the total of the context, so that all of D is spread; N(h) counts each once",
+        "D is set free for each occurrence, D c(h) / c(h); it was taken once from each of N(h) different words",
         {
             "freed = self.discount * len(followers) / self.total(h)": (
                 "freed = self.discount * sum(followers.values()) / self.total(h)"

@@ -1,0 +1,172 @@
+"""How long a verdict takes, cold and warm: one table, medians, everything measured in this run.
+
+    make bench
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from grader import catalog, source
+from grader.engine import Engine, packages
+from grader.plugin import run
+from grader.sandbox.host import Limits, Zygote
+
+COLD, WARM, FORKS = 7, 9, 40
+GRADE = [sys.executable, "-c", "from grader.cli import main; main()"]
+EMPTY = dict(op="load", source="", filename="x.py", seed=0, rules=[], stubs=[], device="cpu")
+
+
+def main() -> None:
+    console = Console()
+    table = Table(title=f"medians on {os.cpu_count()} cores", title_justify="left")
+    table.add_column("what")
+    table.add_column("measured", justify="right")
+    table.add_column("aim", justify="right")
+    with tempfile.TemporaryDirectory() as folder:
+        for rows in (cold(Path(folder)), sandbox(), warm(Path(folder))):
+            for what, measured, aim in rows:
+                table.add_row(what, measured, aim)
+                console.print(f"  {what}: {measured}", style="dim", highlight=False)
+    console.print(table)
+
+
+def median(action: Callable[[], object], times: int) -> float:
+    spans = []
+    for _ in range(times):
+        start = time.perf_counter()
+        action()
+        spans.append(time.perf_counter() - start)
+    return statistics.median(spans)
+
+
+def seconds(value: float) -> str:
+    return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.0f} ms"
+
+
+def cold(folder: Path):
+    """Whole processes, from the shell's point of view; the commands take turns."""
+    workspace = folder / "workspace"
+    command(GRADE, "init", str(workspace), cwd=folder)
+    answers = {}
+    for slug in ("adamw", "maximum_gap"):
+        entry = catalog.find(slug)
+        answers[slug] = workspace / entry.stub_path
+        answers[slug].write_text(entry.solution.read_text(encoding="utf-8"), encoding="utf-8")
+    jobs = {
+        "import torch": [sys.executable, "-c", "import torch"],
+        "adamw": [*GRADE, "adamw"],
+        "adamw without performance tests": [*GRADE, "adamw", "--no-performance"],
+        "maximum_gap": [*GRADE, "maximum_gap"],
+        "maximum_gap without performance tests": [*GRADE, "maximum_gap", "--no-performance"],
+        "dashboard": GRADE,
+    }
+    spans: dict[str, list[float]] = {name: [] for name in jobs}
+    for _ in range(COLD):
+        for name, job in jobs.items():
+            spans[name].append(median(lambda job=job: command(job, cwd=workspace), 1))
+    base = statistics.median(spans["import torch"])
+    aims = {"adamw": f"{seconds(base + 1)} (import torch + 1 s)", "maximum_gap": "600 ms", "dashboard": "250 ms"}
+    for name, found in spans.items():
+        label = "`python -c \"import torch\"`" if name == "import torch" else f"cold `grade {name}`" if name != "dashboard" else "`grade`, the dashboard"
+        yield label, seconds(statistics.median(found)), aims.get(name.split(" ")[0], "") if name != "import torch" else ""
+
+
+def command(job: list[str], *more: str, cwd: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(catalog.PACKAGE.parent)}
+    done = subprocess.run([*job, *more], cwd=cwd, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{job} failed:\n{done.stdout}{done.stderr}")
+
+
+def sandbox():
+    """Zygote start, fork, memory."""
+    with Engine() as engine:
+        engine.warm(catalog.find("maximum_gap"))
+        tier = engine.tier
+    for needs, name in (((), "without torch"), (packages(catalog.find("adamw")), "with torch")):
+        start = time.perf_counter()
+        zygote = Zygote(needs, tier)
+        zygote.wait()
+        yield f"zygote start {name} ({tier})", seconds(time.perf_counter() - start), ""
+
+        def fork(zygote: Zygote = zygote) -> None:
+            child = zygote.spawn(Limits())
+            child.ask(EMPTY, b"", 10.0)
+            child.close()
+
+        yield f"fork, load, end of a child {name}", seconds(median(fork, FORKS)), ""
+        child = zygote.spawn(Limits())
+        child.ask(EMPTY, b"", 10.0)
+        parent, own = memory(zygote.process.pid)
+        yield f"memory {name}: zygote / private to a child", f"{parent:.0f} / {own:.1f} MB", ""
+        child.close()
+        zygote.close()
+
+
+def memory(top: int) -> tuple[float, float]:
+    """MB of the largest process below `top`, and the private MB of the last one forked."""
+    pids = sorted(below(top) | {top})
+    return max(rss(pid) for pid in pids), private(pids[-1])
+
+
+def below(pid: int) -> set[int]:
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if parent == pid:
+            found |= {int(stat.parent.name)} | below(int(stat.parent.name))
+    return found
+
+
+def rss(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def private(pid: int) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return float("nan")
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1e3
+
+
+def warm(folder: Path):
+    """Verdicts in a warm process, as in watch mode."""
+    with Engine() as engine:
+        for entry in catalog.entries():
+            engine.grade(entry, entry.solution)
+            plain = median(lambda entry=entry: engine.grade(entry, entry.solution, performance=False), WARM)
+            full = median(lambda entry=entry: engine.grade(entry, entry.solution), 3)
+            tests = len(engine.grade(entry, entry.solution, performance=False).tests)
+            yield f"warm {entry.slug}, {tests} tests, without performance tests", seconds(plain), "100 ms"
+            yield f"warm {entry.slug}, all tests", seconds(full), ""
+            yield f"warm {entry.slug}, failing, with its diagnosis", seconds(failing(engine, entry, folder)), "300 ms"
+
+
+def failing(engine: Engine, entry: catalog.Entry, folder: Path) -> float:
+    """The median over the first mistakes: each is graded once before, as in a session that saves again."""
+    file = folder / f"{entry.slug}.py"
+    spans = []
+    for mistake in run.load(entry).MISTAKES[:5]:
+        file.write_text(source.apply(mistake, entry.solution.read_text(encoding="utf-8")), encoding="utf-8")
+        engine.grade(entry, file, performance=False)
+        spans.append(median(lambda: engine.grade(entry, file, performance=False), 3))
+    return statistics.median(spans)
+
+
+if __name__ == "__main__":
+    main()

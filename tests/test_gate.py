@@ -1,0 +1,137 @@
+"""The author's side: what `grade dev new` writes passes once it has variants, and the gate finds what is broken."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from grader.catalog import PACKAGE
+
+VARIANTS = ("return x**2", "return pow(x, 2)", "return sum([x * x])")
+
+
+class Kit:
+    """A copy of the kit with no exercise but a scaffold."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        skip = shutil.ignore_patterns("suites", "__pycache__", "content")
+        shutil.copytree(PACKAGE, folder / "grader", ignore=skip)
+        (folder / "grader" / "suites").mkdir()
+        (folder / "solutions").mkdir()
+        self.solution = folder / "solutions" / "maths" / "square.py"
+        self.suite = folder / "grader" / "suites" / "maths" / "square.py"
+        self.accepted = folder / "tests" / "accepted" / "maths"
+        assert self.dev("new", "maths/square").returncode == 0
+        assert self.dev("sync").returncode == 0
+        self.accepted.mkdir(parents=True)
+        for number, body in enumerate(VARIANTS):
+            (self.accepted / f"square_{number}.py").write_text(f"def square(x):\n    {body}\n")
+
+    def dev(self, *words):
+        code = "from grader.cli import main; main()"
+        environment = {**os.environ, "PYTHONPATH": str(self.folder)}
+        command = [sys.executable, "-c", code, "dev", *words]
+        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
+
+    def problems(self):
+        said = self.dev("check", "--json", "--jobs", "1")
+        found = [problem["what"] for problem in json.loads(said.stdout)["problems"]]
+        assert said.returncode == (1 if found else 0), said.stderr
+        return found
+
+    def edit(self, file, old, new):
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+
+
+@pytest.fixture
+def kit(tmp_path):
+    return Kit(tmp_path)
+
+
+def test_a_scaffold_with_variants_passes(kit):
+    statement = kit.solution.read_text()
+    assert kit.problems() == ["the statement cites no source"]
+    kit.edit(kit.solution, "authors (year)", "Euclid (1482)")
+    kit.edit(kit.solution, "1482", "1956")
+    kit.dev("sync")
+    assert kit.problems() == []
+    assert "(cached)" in kit.dev("check").stderr
+    assert "### BEGIN SOLUTION" in statement
+    stub = (kit.folder / "exercises" / "maths" / "square.py").read_text()
+    assert "    # YOUR CODE HERE\n    raise NotImplementedError()\n" in stub
+    assert "return x * x" not in stub
+
+
+BROKEN = {
+    "a wrong solution": ("solution", "return x * x", "return x * x + 1e-3", "the solution does not pass with seed 0"),
+    "a seed that matters": ("suite", "assert_close(sub", "assert x < 2.9\n        assert_close(sub", "the solution does not pass with seed"),
+    "a mistake that passes": ("suite", '"return x + x"', '"return x * x * 1"', "mistake `doubled` passes"),
+    "an edit that does not match": ("suite", '{"return x * x"', '{"return y * y"', "0 places instead of one hold"),
+    "a mistake that does not compile": ("suite", '"return x + x"', '"return x +"', "mistake invalid syntax"),
+    "two mistakes alike": (
+        "suite",
+        "MISTAKES = [",
+        'MISTAKES = [\n    Mistake("twice", "it is doubled", {"return x * x": "return 2 * x"}),',
+        "mistake `doubled` is named `twice`, `doubled`",
+    ),
+    "a test that nothing fails": (
+        "suite",
+        "\n\nMISTAKES",
+        '\n    @pytest.mark.part("square")\n    def test_zero(self, submission):\n        """zero"""\n'
+        '        assert_close(submission.square(0.0), 0.0, what="zero")\n\n\nMISTAKES',
+        "no mistake fails TestValues::test_zero",
+    ),
+    "a test of no part": ("suite", '    @pytest.mark.part("square")\n', "", "is marked with no part"),
+    "too few hints": ("suite", '("a nudge", "a larger one", "nearly the answer")', '("a nudge",)', "1 hints; three at least"),
+    "an unknown level": ("suite", '"core"', '"brutal"', "no level 'brutal'"),
+    "too few follow-ups": ("suite", '        ("And then?", "What an expert would answer."),\n', "", "two follow-ups with answers at least"),
+    "an unknown prerequisite": ("suite", "minutes=20", 'minutes=20, after=("circle",)', "`after` names `circle`"),
+    "a stale stub": ("stub", "YOUR CODE", "MY CODE", "exercises/maths/square.py is not what is derived"),
+    "a right answer rejected": ("variant", "return x**2", "return x**3", "square_0.py is correct but does not pass"),
+    "no part": ("solution", "### BEGIN SOLUTION", "### BEGIN", "the solution has no part"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_the_gate_finds(kit, case):
+    which, old, new, message = BROKEN[case]
+    file = {
+        "solution": kit.solution,
+        "suite": kit.suite,
+        "stub": kit.folder / "exercises" / "maths" / "square.py",
+        "variant": kit.accepted / "square_0.py",
+    }[which]
+    kit.edit(file, old, new)
+    assert any(message in what for what in kit.problems())
+
+
+def test_the_gate_finds_what_is_missing(kit):
+    shutil.copy(kit.solution, kit.solution.parent / "cube.py")
+    kit.suite.with_name("root.py").write_text(kit.suite.read_text())
+    (kit.folder / "exercises" / "maths" / "old.py").write_text("")
+    for file in kit.accepted.glob("square_[12].py"):
+        file.unlink()
+    found = "\n".join(kit.problems())
+    for words in (
+        "the solution has no suite",
+        "the suite has no solution",
+        "exercises/maths/old.py has no solution",
+        "1 other correct solutions; 3 at least",
+    ):
+        assert words in found
+
+
+@pytest.mark.parametrize("path", ["square", "maths/", "Maths/Square", "other/square", "../x/y"])
+def test_names_that_cannot_be(kit, path):
+    said = kit.dev("new", path)
+    assert said.returncode == 2
+    assert "error" in said.stderr
+    assert "Traceback" not in said.stderr
