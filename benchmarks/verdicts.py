@@ -1,6 +1,6 @@
 """How long a verdict takes, cold and warm: one table, medians, everything measured in this run.
 
-    make bench
+make bench
 """
 
 from __future__ import annotations
@@ -78,8 +78,18 @@ def cold(folder: Path):
     base = statistics.median(spans["import torch"])
     aims = {"adamw": f"{seconds(base + 1)} (import torch + 1 s)", "maximum_gap": "600 ms", "dashboard": "250 ms"}
     for name, found in spans.items():
-        label = "`python -c \"import torch\"`" if name == "import torch" else f"cold `grade {name}`" if name != "dashboard" else "`grade`, the dashboard"
-        yield label, seconds(statistics.median(found)), aims.get(name.split(" ")[0], "") if name != "import torch" else ""
+        label = (
+            '`python -c "import torch"`'
+            if name == "import torch"
+            else f"cold `grade {name}`"
+            if name != "dashboard"
+            else "`grade`, the dashboard"
+        )
+        yield (
+            label,
+            seconds(statistics.median(found)),
+            aims.get(name.split(" ")[0], "") if name != "import torch" else "",
+        )
 
 
 def command(job: list[str], *more: str, cwd: Path) -> None:

@@ -49,7 +49,9 @@ class Opaque:
 def fail(what: str, **lines: object) -> None:
     """Raise a Mismatch: a headline, then one aligned line for each keyword."""
     width = max((len(name) for name in lines), default=0) + 2
-    rows = [f"{name.replace('_', ' '):<{width}}{_indented(value, width)}" for name, value in lines.items() if value != ""]
+    rows = [
+        f"{name.replace('_', ' '):<{width}}{_indented(value, width)}" for name, value in lines.items() if value != ""
+    ]
     raise Mismatch("\n".join([what, *rows]))
 
 
@@ -137,7 +139,11 @@ def _leaves(got: Any, expected: Any, place: str) -> Iterator[tuple[str, Any, Any
         if not isinstance(got, list | tuple):
             wrong_type(place, got, expected)
         if len(got) != len(expected):
-            fail(f"{place} has the wrong length", expected=f"{len(expected)} items", got=f"{len(got)} items: {describe(got)}")
+            fail(
+                f"{place} has the wrong length",
+                expected=f"{len(expected)} items",
+                got=f"{len(got)} items: {describe(got)}",
+            )
         for i, (a, b) in enumerate(zip(got, expected, strict=True)):
             yield from _leaves(a, b, f"{place}[{i}]")
     elif isinstance(expected, dict):
@@ -151,7 +157,9 @@ def _leaves(got: Any, expected: Any, place: str) -> Iterator[tuple[str, Any, Any
         yield place, got, expected
 
 
-def _check_leaf(place: str, got: Any, expected: Any, dtype: Any, own: tuple[float | None, float | None], reason: str) -> None:
+def _check_leaf(
+    place: str, got: Any, expected: Any, dtype: Any, own: tuple[float | None, float | None], reason: str
+) -> None:
     if is_array(expected):
         if not is_array(got) or _family(got) != _family(expected):
             wrong_type(place, got, expected)

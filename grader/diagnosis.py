@@ -23,6 +23,7 @@ from grader.source import apply, fingerprint
 from grader.verdict import Cause, Diagnosis
 
 MOST = 3  # names at most
+FIRSTS = 4  # calls that a mistake is tried on first; one that explains none of them is let go
 MAX_CALLS = 40  # failing calls that are replayed
 ALIKE = 1.05  # costs within this factor are the same cost
 SLACK = {"peak_bytes": 2048}  # what Python's own allocations vary by from run to run
@@ -65,7 +66,6 @@ class Memory:
                 self.results[key] = run(call)
         return [self.results[key] for key in keys]
 
-
     def remember(self, text: str, trials: list[Trial]) -> None:
         """Keep results of a source that was graded; for the gate, which grades the mistakes themselves."""
         source = fingerprint(text)
@@ -101,17 +101,17 @@ def name(case: Case, runner: Runner, failing: list[Failing], memory: Memory) -> 
     """
     if not failing:
         return []
-    calls = [item.call for item in failing]
-    scores: list[tuple[int, Mistake]] = []
-    for mistake in case.mistakes:
+
+    def explained(mistake: Mistake, items: list[Failing]) -> int:
         text = apply(mistake, case.solution)
         runner.switch(Source(text, f"{case.entry.slug}.py"))
-        results = memory.get(text, calls, runner.run)
-        explained = sum(
-            same(result, item.got) and not same(result, item.right)
-            for result, item in zip(results, failing, strict=True)
-        )
-        scores.append((explained, mistake))
+        results = memory.get(text, [item.call for item in items], runner.run)
+        pairs = zip(results, items, strict=True)
+        return sum(same(result, item.got) and not same(result, item.right) for result, item in pairs)
+
+    firsts = list({item.test: item for item in reversed(failing)}.values())[-FIRSTS:]
+    promising = [mistake for mistake in case.mistakes if explained(mistake, firsts)] or case.mistakes
+    scores = [(explained(mistake, failing), mistake) for mistake in promising]
     most = max((score for score, _ in scores), default=0)
     named = [mistake for score, mistake in scores if score == most and most > 0]
     return [Diagnosis(mistake.name, mistake.says, most, len(failing)) for mistake in named[:MOST]]

@@ -73,8 +73,10 @@ class Engine:
         return self.pool.tier
 
     def warm(self, entry: Entry) -> None:
-        """Start the sandbox that an exercise needs, import the suite meanwhile, and wait; a tier that does not work here gives way
-        to the next."""
+        """Start the sandbox that an exercise needs, import the suite meanwhile, and wait.
+
+        A tier that does not work here gives way to the next.
+        """
         self.pool.zygote(packages(entry))
         run.load(entry)
         while True:

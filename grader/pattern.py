@@ -124,10 +124,17 @@ def _of_scalar(got: Any, expected: Any, rtol: float, atol: float) -> str | None:
         return None
     if Difference.of(-got, expected, rtol, atol) is None:
         return "the right value with the opposite sign"
-    for name, inverse in (("1 / the right value", 1 / expected), ("the square of the right value", expected * expected)):
+    for name, inverse in (
+        ("1 / the right value", 1 / expected),
+        ("the square of the right value", expected * expected),
+    ):
         if Difference.of(got, inverse, rtol, atol) is None:
             return name
-    if not isinstance(expected, complex) and expected > 0 and Difference.of(got, math.log(expected), rtol, atol) is None:
+    if (
+        not isinstance(expected, complex)
+        and expected > 0
+        and Difference.of(got, math.log(expected), rtol, atol) is None
+    ):
         return "the logarithm of the right value"
     return None
 
@@ -177,7 +184,12 @@ def _factor(a: Any, b: Any, close: Close) -> str | None:
 def _familiar(factor: float, shape: tuple[int, ...]) -> str:
     """What a factor may come from, if it is one of the usual suspects."""
     for size in dict.fromkeys(shape):
-        names = {float(size): f"{size}", 1 / size: f"1/{size}", size**0.5: f"sqrt({size})", size**-0.5: f"1/sqrt({size})"}
+        names = {
+            float(size): f"{size}",
+            1 / size: f"1/{size}",
+            size**0.5: f"sqrt({size})",
+            size**-0.5: f"1/sqrt({size})",
+        }
         for value, name in names.items():
             if size > 1 and math.isclose(factor, value, rel_tol=1e-4):
                 return f" = {name}, where {size} is the size of an axis"

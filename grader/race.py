@@ -35,9 +35,10 @@ def assert_not_slower(learner: Callable[[], float], reference: Callable[[], floa
             break
     low, high = interval(ratios)
     if low > at_most:
+        middle = statistics.median(ratios)
         raise TooCostly(
             f"slower than allowed\nallowed  {at_most:g} times as long as the kit's own solution\n"
-            f"got      {statistics.median(ratios):.3g} times as long ({low:.3g} to {high:.3g}, {len(ratios)} pairs of runs)"
+            f"got      {middle:.3g} times as long ({low:.3g} to {high:.3g}, {len(ratios)} pairs of runs)"
         )
 
 

@@ -95,7 +95,9 @@ class Submission:
 
     def names(self) -> set[str]:
         """Everything bound at the top level, however: def, class, assignment, import."""
-        bound = {node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        bound = {
+            node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        }
         imported = {
             (alias.asname or alias.name).split(".")[0]
             for node in self.tree.body
@@ -162,7 +164,9 @@ def parse(path: Path, text: str) -> Submission:
     except SyntaxError as error:
         raise SubmissionError(_syntax_message(path, error)) from None
     except (RecursionError, MemoryError, ValueError, OverflowError) as error:
-        raise SubmissionError(f"`{path.name}` is nested too deeply for Python's parser ({type(error).__name__})") from None
+        raise SubmissionError(
+            f"`{path.name}` is nested too deeply for Python's parser ({type(error).__name__})"
+        ) from None
 
 
 def _syntax_message(path: Path, error: SyntaxError) -> str:

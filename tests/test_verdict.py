@@ -33,7 +33,9 @@ def test_exit_codes():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("change", [{"version": 2}, {"status": "fine"}, {"tests": [{"name": "x"}]}, {"points": None, "extra": 1}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"version": 2}, {"status": "fine"}, {"tests": [{"name": "x"}]}, {"points": None, "extra": 1}], ids=str
+)
 def test_other_data_is_refused(change):
     with pytest.raises((KeyError, TypeError, ValueError)):
         from_json({**EXAMPLE, **change})

@@ -109,9 +109,7 @@ class _Check:
             self._say("two mistakes have one name", "rename one")
         self._teeth()
         variants = self._variants()
-        return Finding(
-            self.entry.path, len(self.tests), len(mistakes), self.named, variants, tuple(self.problems)
-        )
+        return Finding(self.entry.path, len(self.tests), len(mistakes), self.named, variants, tuple(self.problems))
 
     def _say(self, what: str, mend: str) -> None:
         self.problems.append(Problem(self.entry.path, what, mend))
@@ -149,7 +147,9 @@ class _Check:
             verdict = self._grade(self.solution, seed=seed, threads=1 + seed % 2)
             self.tests = [test.name for test in verdict.tests]
             if verdict.status is not Status.PASSED:
-                self._say(f"the solution does not pass with seed {seed}: {_first(verdict)}", "mend the suite or the solution")
+                self._say(
+                    f"the solution does not pass with seed {seed}: {_first(verdict)}", "mend the suite or the solution"
+                )
                 return
         parts = {part.name for part in source.parts(self.solution)}
         for test in verdict.tests:
@@ -212,7 +212,9 @@ class _Check:
         """Point 5: correct answers in other styles pass."""
         files = variants(self.entry)
         if len(files) < STYLES:
-            self._say(f"{len(files)} other correct solutions; {STYLES} at least", f"write {_variant_pattern(self.entry)}")
+            self._say(
+                f"{len(files)} other correct solutions; {STYLES} at least", f"write {_variant_pattern(self.entry)}"
+            )
         for file in files:
             for seed in (0, 1):
                 verdict = self._grade(file.read_text(encoding="utf-8"), seed=seed)

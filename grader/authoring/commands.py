@@ -58,7 +58,9 @@ def check_command(names: tuple[str, ...], no_cache: bool, jobs: int | None, as_j
 
     def notify(finding: check.Finding, cached: bool) -> None:
         state = "ok" if not finding.problems else f"{len(finding.problems)} problems"
-        figures = f"{finding.tests} tests, {finding.named} of {finding.mistakes} mistakes named, {finding.variants} variants"
+        figures = (
+            f"{finding.tests} tests, {finding.named} of {finding.mistakes} mistakes named, {finding.variants} variants"
+        )
         click.echo(f"{finding.exercise:<34}{state:<14}{figures}{' (cached)' if cached else ''}", err=True)
 
     ready = [entry for entry in chosen if entry.path not in broken]

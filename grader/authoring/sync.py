@@ -50,7 +50,9 @@ def exercise_table() -> str:
     for entry in entries():
         if entry.solution.is_file():
             names = ", ".join(f"`{part.name}`" for part in parts(entry))
-            rows.append(f"| [{entry.path}]({entry.stub_path}): {entry.card.title} | {names} | {entry.card.level} | {entry.card.minutes} |")
+            card = entry.card
+            link = f"[{entry.path}]({entry.stub_path}): {card.title}"
+            rows.append(f"| {link} | {names} | {card.level} | {card.minutes} |")
     return "\n".join(rows) + "\n"
 
 

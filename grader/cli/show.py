@@ -43,7 +43,7 @@ def _print_statement(statement: str, session: Session) -> None:
 
     from grader.render.statement import for_terminal
 
-    # without a height rich ignores the width where TERM is "dumb"
+    # rich ignores a width without a height where TERM is "dumb"
     console = Console(
         width=session.screen.width,
         height=25,
@@ -68,7 +68,8 @@ def _facts(entry: Entry, parts: tuple[source.Part, ...], passed: set[str], sessi
         done = [f"{slug} ({'passed' if _path(slug) in passed else 'not passed'})" for slug in card.after]
         lines += ["", paragraph("best after: ", ", ".join(done), width)]
     file = session.shown(session.workspace.file(entry)) if session.workspace else str(entry.stub_path)
-    return "\n".join([*lines, "", f"hint: write your answer into `{file}`, then `grade {entry.slug}`"])
+    hint = paragraph("hint: ", f"write your answer into `{file}`, then `grade {entry.slug}`", width)
+    return "\n".join([*lines, "", hint])
 
 
 def _path(slug: str) -> str:

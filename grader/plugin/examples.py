@@ -37,7 +37,7 @@ def collect(solution: str) -> list[Examples]:
 
 
 @probe
-def show(module, sources, raising):
+def show(module: Any, sources: list[str], raising: list[bool]) -> list[str]:
     """What each example prints, run one after another in a copy of the module's names."""
     import contextlib
     import io

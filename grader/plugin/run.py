@@ -29,7 +29,8 @@ from grader.verdict import Cause, Outcome, TestResult
 LEAN = (
     "cacheprovider", "capture", "debugging", "doctest", "faulthandler", "junitxml", "logging", "monkeypatch",
     "nose", "pastebin", "pytester", "pytester_assertions", "recwarn", "reports", "setuponly", "setupplan", "stepwise",
-    "subtests", "terminal", "terminalprogress", "threadexception", "tmpdir", "unittest", "unraisableexception", "warnings",
+    "subtests", "terminal", "terminalprogress", "threadexception", "tmpdir", "unittest", "unraisableexception",
+    "warnings",
 )  # fmt: skip
 
 
@@ -160,14 +161,25 @@ def run(entry: Entry, suite: SuiteRun) -> None:
     """Run a suite; its results are in `suite.results`. Raises Fault when the suite itself is broken."""
     load(entry)
     files = [Path(examples.__file__), entry.suite] if suite.examples else [entry.suite]
-    arguments = ["-c", os.devnull, f"--rootdir={PACKAGE.parent}", "--import-mode=importlib", "--assert=plain", "--noconftest"]
+    arguments = [
+        "-c",
+        os.devnull,
+        f"--rootdir={PACKAGE.parent}",
+        "--import-mode=importlib",
+        "--assert=plain",
+        "--noconftest",
+    ]
     arguments += [f"-pno:{name}" for name in LEAN]
     arguments += ["-opython_files=*.py", *map(str, files)]
     with _own_environment(), contextlib.redirect_stdout(io.StringIO()) as said:
         code = pytest.main(arguments, plugins=[suite])
     if code == pytest.ExitCode.INTERRUPTED and not suite.fault:
         raise KeyboardInterrupt
-    if suite.fault or code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED):
+    if suite.fault or code not in (
+        pytest.ExitCode.OK,
+        pytest.ExitCode.TESTS_FAILED,
+        pytest.ExitCode.NO_TESTS_COLLECTED,
+    ):
         raise Fault(f"the suite of {entry.path} did not run: {suite.fault or said.getvalue()[-2000:]}")
 
 

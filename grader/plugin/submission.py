@@ -114,7 +114,8 @@ class Submission:
         if result.changed:
             names = " and ".join(result.changed)
             raise CallFailed(
-                Cause.WRONG, f"your code changed {names} in place\n\nhint: work on a copy, such as `x.clone()` or `list(x)`"
+                Cause.WRONG,
+                f"your code changed {names} in place\n\nhint: work on a copy, such as `x.clone()` or `list(x)`",
             )
         return result
 

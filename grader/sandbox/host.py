@@ -5,6 +5,7 @@ Nothing that a child sends is executed or unpickled; what it prints is kept for 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -25,7 +26,7 @@ from grader.sandbox.inside import wire
 INSIDE = Path(__file__).resolve().parent / "inside"
 START_LIMIT = 120.0  # a cold disk may take this long to import torch
 CANARY_LIMIT = 20.0
-CANARY = {("torch",): "import torch\n(torch.ones(64, 64) @ torch.ones(64, 64)).sum().item()"}
+CANARY = "import torch\n(torch.ones(64, 64) @ torch.ones(64, 64)).sum().item()"
 KEPT_OUTPUT = 32 << 10
 MAX_OUTPUT = 16 << 20
 
@@ -88,7 +89,7 @@ class Zygote:
         self.ready = False
         ours, theirs = socket.socketpair()
         self.control = ours
-        self.errors = tempfile.TemporaryFile()
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `close`)
         command = [sys.executable, "-I", "-c", BOOTSTRAP, str(INSIDE), str(theirs.fileno())]
         environment = isolation.environment()
         if tier == "sandbox":
@@ -121,8 +122,8 @@ class Zygote:
         """A first child shows that all layers apply here and that children of this zygote do work."""
         child = self.spawn(Limits())
         request = {
-            "op": "load", "source": CANARY.get(self.packages[:1], ""), "filename": "canary.py", "seed": 0, "rules": [],
-            "stubs": [], "device": "cpu",
+            "op": "load", "source": CANARY if "torch" in self.packages else "", "filename": "canary.py", "seed": 0,
+            "rules": [], "stubs": [], "device": "cpu",
         }  # fmt: skip
         try:
             answer = child.ask(request, b"", CANARY_LIMIT)
@@ -292,10 +293,8 @@ class Child:
             return self.ending
         self.ending = Ending(fault="its warden did not report")
         if self.output >= 0:
-            try:
+            with contextlib.suppress(ChildGone):  # it is being ended already
                 self._drain()
-            except ChildGone:
-                pass  # it is being ended already
         if self.output >= 0:
             os.close(self.output)
             self.output = -1

@@ -155,7 +155,7 @@ def promising_tiers() -> list[str]:
 def environment() -> dict[str, str]:
     """All that a zygote gets of the environment. One thread a pool: a parent with more hangs its children."""
     kept = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
-    threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return kept | threads | {"HOME": tempfile.gettempdir(), "TMPDIR": tempfile.gettempdir()}
 
 

@@ -82,9 +82,11 @@ def test_gradients(mine, tokens, mask, causal):
         return torch.autograd.grad(form(*leaves).sin().sum(), leaves)
 
     got = gradients(
-        lambda q, k, v: mine.causal_linear_attention(q, k, v, mask, chunk_size=4)[0]
-        if causal
-        else mine.linear_attention(q, k, v, mask)
+        lambda q, k, v: (
+            mine.causal_linear_attention(q, k, v, mask, chunk_size=4)[0]
+            if causal
+            else mine.linear_attention(q, k, v, mask)
+        )
     )
     close(got, gradients(lambda q, k, v: explicit(q, k, v, mask, causal)), 1e-11)
 

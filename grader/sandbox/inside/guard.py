@@ -57,7 +57,9 @@ class Guard:
         return self.armed and self._own(sys._getframe(depth + 1).f_code.co_filename)
 
     def _own(self, filename: str) -> bool:
-        return filename == self.filename or (filename.startswith("<") and not filename.startswith(("<frozen", "<probe")))
+        return filename == self.filename or (
+            filename.startswith("<") and not filename.startswith(("<frozen", "<probe"))
+        )
 
     def _importing(self, real: Any) -> Any:
         """An import function that refuses excluded modules, and names of excluded modules."""
@@ -138,7 +140,7 @@ class Guard:
         guard = self
         known: dict[str, tuple[str, str] | None] = {}
 
-        class Operators(TorchDispatchMode):
+        class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
             @classmethod
             def _should_skip_dynamo(cls) -> bool:
                 return False  # or the first operator imports the compiler, over a second
@@ -152,7 +154,7 @@ class Guard:
                     raise guard.breach(*found)
                 return func(*args, **(kwargs or {}))
 
-        return Operators()
+        return Operators()  # type: ignore[no-untyped-call]
 
 
 class _Nothing:

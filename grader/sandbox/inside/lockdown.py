@@ -44,8 +44,8 @@ REFUSED = (
     "kexec_load", "kexec_file_load", "mount", "umount2", "pivot_root", "move_mount", "open_tree", "fsopen", "fsconfig",
     "fsmount", "mount_setattr", "chroot", "bpf", "perf_event_open", "userfaultfd", "keyctl", "add_key", "request_key",
     "io_uring_setup", "io_uring_enter", "io_uring_register", "setns", "unshare", "init_module", "finit_module",
-    "delete_module", "swapon", "swapoff", "reboot", "open_by_handle_at", "name_to_handle_at", "pidfd_getfd", "pidfd_open",
-    "pidfd_send_signal", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "tkill", "fork", "vfork", "execve", "execveat",
+    "delete_module", "swapon", "swapoff", "reboot", "open_by_handle_at", "name_to_handle_at", "pidfd_getfd",
+    "pidfd_open", "pidfd_send_signal", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "tkill", "fork", "vfork", "execve", "execveat",
     "personality", "acct", "quotactl", "syslog", "settimeofday", "clock_settime", "adjtimex", "clock_adjtime",
     "sethostname", "setdomainname", "iopl", "ioperm", "lookup_dcookie", "vhangup", "kcmp", "shmget", "msgget", "semget",
     "mq_open", "fanotify_init", "migrate_pages", "move_pages", "mbind", "set_mempolicy", "memfd_secret",
@@ -196,13 +196,14 @@ def _libseccomp() -> Any:
     """pyseccomp, which asks ldconfig or a compiler where the library is: slow, and neither is in the sandbox."""
     import ctypes.util  # CDLL(None) is the C library of this process
 
-    find, ctypes.util.find_library = ctypes.util.find_library, {"seccomp": "libseccomp.so.2"}.get
+    util: Any = ctypes.util
+    find, util.find_library = ctypes.util.find_library, {"seccomp": "libseccomp.so.2"}.get
     try:
         import pyseccomp
     except (ImportError, RuntimeError) as error:
         raise OSError(errno.ENOSYS, f"libseccomp: {error}") from None
     finally:
-        ctypes.util.find_library = find
+        util.find_library = find
     return pyseccomp
 
 

@@ -96,9 +96,10 @@ class Encoder:
             return {"bytes": base64.b64encode(bytes(value)).decode()}
         if isinstance(value, complex):
             return {"complex": [complex.real.__get__(value), complex.imag.__get__(value)]}
-        for base in (list, tuple):
-            if isinstance(value, base):
-                return self._sequence(base(base.__iter__(value)), depth)
+        if isinstance(value, list):
+            return self._sequence(list(list.__iter__(value)), depth)
+        if isinstance(value, tuple):
+            return self._sequence(tuple(tuple.__iter__(value)), depth)
         if isinstance(value, bool | int):
             return int.__add__(value, 0)
         if isinstance(value, float):

@@ -106,9 +106,9 @@ def _await(pid: int, report: socket.socket) -> tuple[int, int, Any] | None:
     """How the child ended, or None when the host closed its end first."""
     if hasattr(os, "pidfd_open"):
         ended = os.pidfd_open(pid)
-        ready, _, _ = select.select([ended, report], [], [])
+        ready, _, _ = select.select([ended, report.fileno()], [], [])
         os.close(ended)
-        return os.wait4(pid, 0) if report not in ready else None
+        return os.wait4(pid, 0) if report.fileno() not in ready else None
     while not select.select([report], [], [], 0.01)[0]:
         waited = os.wait4(pid, os.WNOHANG)
         if waited[0]:
@@ -125,7 +125,7 @@ def _kill(pid: int) -> None:
 
 
 def _kill_group(pid: int) -> None:
-    """What the child may have started: with a PID namespace the kernel does this, without one its group is all we know."""
+    """What the child may have started: a PID namespace ends with its first process, else there is its group."""
     try:
         os.killpg(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):

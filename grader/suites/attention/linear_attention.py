@@ -531,8 +531,7 @@ MISTAKES = [
         "zero-patched-afterwards",
         "0 / 0 is replaced after the division, so its gradient is still NaN; replace the denominator before",
         {
-            "return numerator / denominator.masked_fill(denominator == 0, torch.inf)":
-            "return torch.where(denominator == 0, 0.0, numerator / denominator)"
+            "return numerator / denominator.masked_fill(denominator == 0, torch.inf)": "return torch.where(denominator == 0, 0.0, numerator / denominator)"
         },
     ),
     Mistake(
@@ -559,8 +558,7 @@ MISTAKES = [
         {
             "        phi_k = phi_k * mask[:, None, :, None]": "        phi_k = feature_map(k * mask[:, None, :, None])",
             "    q, k = feature_map(q), feature_map(k)  # (B, H, T, D)\n": "    q = feature_map(q)\n",
-            "        k = k * mask[:, None, :, None]\n":
-            "        k = k * mask[:, None, :, None]\n    k = feature_map(k)\n",
+            "        k = k * mask[:, None, :, None]\n": "        k = k * mask[:, None, :, None]\n    k = feature_map(k)\n",
         },
     ),
     Mistake(
@@ -592,8 +590,7 @@ MISTAKES = [
         "normaliser-of-all-keys",
         "the causal numerator is divided by the sum over all keys, future ones too; sum the keys seen so far",
         {
-            "A.sum(dim=-1, keepdim=True) + Q @ z[..., None]":
-            "Q @ ((0 if state is None else state[1]) + k.sum(dim=2))[..., None]"
+            "A.sum(dim=-1, keepdim=True) + Q @ z[..., None]": "Q @ ((0 if state is None else state[1]) + k.sum(dim=2))[..., None]"
         },
     ),
     Mistake(
@@ -613,8 +610,7 @@ MISTAKES = [
         "tail-padded-with-zeros",
         "the tail is filled up with zero keys before the feature map: their features are 1 and enter the state",
         {
-            "    q, k = feature_map(q), feature_map(k)  # (B, H, T, D)\n":
-            "    T, more = q.shape[2], -q.shape[2] % chunk_size\n"
+            "    q, k = feature_map(q), feature_map(k)  # (B, H, T, D)\n": "    T, more = q.shape[2], -q.shape[2] % chunk_size\n"
             "    q, k, v = (torch.nn.functional.pad(x, (0, 0, 0, more)) for x in (q, k, v))\n"
             "    mask = mask if mask is None else torch.nn.functional.pad(mask, (0, more), value=True)\n"
             "    q, k = feature_map(q), feature_map(k)\n",
@@ -629,8 +625,9 @@ MISTAKES = [
     Mistake(
         "state-detached",
         "the state is cut out of the graph between chunks: earlier keys and values miss gradients",
-        {"        S = S + K.mT @ V\n        z = z + K.sum(dim=2)":
-         "        S = (S + K.mT @ V).detach()\n        z = (z + K.sum(dim=2)).detach()"},
+        {
+            "        S = S + K.mT @ V\n        z = z + K.sum(dim=2)": "        S = (S + K.mT @ V).detach()\n        z = (z + K.sum(dim=2)).detach()"
+        },
     ),
     Mistake(
         "one-chunk",
@@ -646,8 +643,7 @@ MISTAKES = [
         "state-of-every-token",
         "the running sum of outer products is kept for every token, T x D x M numbers; keep one for each chunk",
         {
-            "    outputs = []\n":
-            "    S = S[:, :, None] + (k[..., :, None] * v[..., None, :]).cumsum(dim=2)\n"
+            "    outputs = []\n": "    S = S[:, :, None] + (k[..., :, None] * v[..., None, :]).cumsum(dim=2)\n"
             "    z = z[:, :, None] + k.cumsum(dim=2)\n"
             "    output = normalise((q[..., None, :] @ S).squeeze(-2), (q * z).sum(dim=-1, keepdim=True))\n"
             "    return output.to(dtype), (S[:, :, -1], z[:, :, -1])\n"
@@ -658,8 +654,7 @@ MISTAKES = [
         "cumsum-over-heads",
         "the running sum runs over the heads; it runs over time, axis 2",
         {
-            "    outputs = []\n":
-            "    S = S[:, :, None] + (k[..., :, None] * v[..., None, :]).cumsum(dim=1)\n"
+            "    outputs = []\n": "    S = S[:, :, None] + (k[..., :, None] * v[..., None, :]).cumsum(dim=1)\n"
             "    z = z[:, :, None] + k.cumsum(dim=1)\n"
             "    output = normalise((q[..., None, :] @ S).squeeze(-2), (q * z).sum(dim=-1, keepdim=True))\n"
             "    return output.to(dtype), (S[:, :, -1], z[:, :, -1])\n"
@@ -671,8 +666,7 @@ MISTAKES = [
         "the step reads from the state before its own token is added; a token sees itself",
         {
             "    S = S + phi_k[..., :, None] * v[..., None, :]  # (B, H, D, M)\n    z = z + phi_k\n": "",
-            "    return normalise(numerator, denominator).to(dtype), (S, z)":
-            "    S = S + phi_k[..., :, None] * v[..., None, :]\n    z = z + phi_k\n"
+            "    return normalise(numerator, denominator).to(dtype), (S, z)": "    S = S + phi_k[..., :, None] * v[..., None, :]\n    z = z + phi_k\n"
             "    return normalise(numerator, denominator).to(dtype), (S, z)",
         },
     ),
@@ -680,8 +674,7 @@ MISTAKES = [
         "state-changed-in-place",
         "the step adds to the caller's state in place; return a new one",
         {
-            "    S = S + phi_k[..., :, None] * v[..., None, :]  # (B, H, D, M)\n    z = z + phi_k\n":
-            "    S += phi_k[..., :, None] * v[..., None, :]\n    z += phi_k\n"
+            "    S = S + phi_k[..., :, None] * v[..., None, :]  # (B, H, D, M)\n    z = z + phi_k\n": "    S += phi_k[..., :, None] * v[..., None, :]\n    z += phi_k\n"
         },
     ),
     Mistake(
@@ -689,13 +682,11 @@ MISTAKES = [
         "the step keeps the keys and values of all tokens and sums them up again; the state is their sums alone",
         {
             "    S, z = empty_state(phi_k, v) if state is None else state\n"
-            "    S = S + phi_k[..., :, None] * v[..., None, :]  # (B, H, D, M)\n    z = z + phi_k\n":
-            "    K, V = phi_k[:, :, None], v[:, :, None]\n"
+            "    S = S + phi_k[..., :, None] * v[..., None, :]  # (B, H, D, M)\n    z = z + phi_k\n": "    K, V = phi_k[:, :, None], v[:, :, None]\n"
             "    if state is not None:\n"
             "        K, V = torch.cat([state[0], K], dim=2), torch.cat([state[1], V], dim=2)\n"
             "    S, z = K.mT @ V, K.sum(dim=2)\n",
-            "    return normalise(numerator, denominator).to(dtype), (S, z)":
-            "    return normalise(numerator, denominator).to(dtype), (K, V)",
+            "    return normalise(numerator, denominator).to(dtype), (S, z)": "    return normalise(numerator, denominator).to(dtype), (K, V)",
         },
     ),
 ]

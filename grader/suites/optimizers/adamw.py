@@ -380,24 +380,22 @@ MISTAKES = [
         "coupled-decay",
         "weight decay is added to the gradient: that is Adam with L2, not AdamW, which shrinks the parameter itself",
         {
-            "                    p.mul_(1 - group[\"lr\"] * group[\"weight_decay\"])\n"
-            "                    p.sub_(group[\"lr\"] * self.direction(p, p.grad, group))":
-            "                    p.sub_(group[\"lr\"] * self.direction(p, p.grad + group[\"weight_decay\"] * p, group))"
+            '                    p.mul_(1 - group["lr"] * group["weight_decay"])\n'
+            '                    p.sub_(group["lr"] * self.direction(p, p.grad, group))': '                    p.sub_(group["lr"] * self.direction(p, p.grad + group["weight_decay"] * p, group))'
         },
     ),
     Mistake(
         "decay-without-lr",
         "AdamW's decay is not multiplied by the learning rate",
-        {"p.mul_(1 - group[\"lr\"] * group[\"weight_decay\"])": "p.mul_(1 - group[\"weight_decay\"])"},
+        {'p.mul_(1 - group["lr"] * group["weight_decay"])': 'p.mul_(1 - group["weight_decay"])'},
     ),
     Mistake(
         "decay-after-step",
         "AdamW decays the parameter after Adam's step; the decay comes first",
         {
-            "                    p.mul_(1 - group[\"lr\"] * group[\"weight_decay\"])\n"
-            "                    p.sub_(group[\"lr\"] * self.direction(p, p.grad, group))":
-            "                    p.sub_(group[\"lr\"] * self.direction(p, p.grad, group))\n"
-            "                    p.mul_(1 - group[\"lr\"] * group[\"weight_decay\"])"
+            '                    p.mul_(1 - group["lr"] * group["weight_decay"])\n'
+            '                    p.sub_(group["lr"] * self.direction(p, p.grad, group))': '                    p.sub_(group["lr"] * self.direction(p, p.grad, group))\n'
+            '                    p.mul_(1 - group["lr"] * group["weight_decay"])'
         },
     ),
     Mistake(
@@ -405,8 +403,7 @@ MISTAKES = [
         "AdamW decays parameters that have no gradient; they are skipped altogether",
         {
             "                if p.grad is not None:\n"
-            "                    p.mul_(1 - group[\"lr\"] * group[\"weight_decay\"])":
-            "                p.mul_(1 - group[\"lr\"] * group[\"weight_decay\"])\n"
+            '                    p.mul_(1 - group["lr"] * group["weight_decay"])': '                p.mul_(1 - group["lr"] * group["weight_decay"])\n'
             "                if p.grad is not None:"
         },
     ),
@@ -414,45 +411,46 @@ MISTAKES = [
         "no-bias-correction",
         "the moments are used without bias correction: early steps are far too small or large",
         {
-            "m_hat = m / (1 - beta1 ** state[\"step\"])": "m_hat = m",
-            "v_hat = v / (1 - beta2 ** state[\"step\"])": "v_hat = v",
+            'm_hat = m / (1 - beta1 ** state["step"])': "m_hat = m",
+            'v_hat = v / (1 - beta2 ** state["step"])': "v_hat = v",
         },
     ),
     Mistake(
         "second-moment-uncorrected",
         "only the first moment is corrected for its bias; the second one needs it too",
-        {"v_hat = v / (1 - beta2 ** state[\"step\"])": "v_hat = v"},
+        {'v_hat = v / (1 - beta2 ** state["step"])': "v_hat = v"},
     ),
     Mistake(
         "first-moment-uncorrected",
         "only the second moment is corrected for its bias; the first one needs it too",
-        {"m_hat = m / (1 - beta1 ** state[\"step\"])": "m_hat = m"},
+        {'m_hat = m / (1 - beta1 ** state["step"])': "m_hat = m"},
     ),
     Mistake(
         "eps-inside-root",
         "epsilon is added under the root; it belongs outside, after the root",
-        {"(v_hat.sqrt() + group[\"eps\"])": "(v_hat + group[\"eps\"]).sqrt()"},
+        {'(v_hat.sqrt() + group["eps"])': '(v_hat + group["eps"]).sqrt()'},
     ),
     Mistake(
         "eps-before-correction",
         "epsilon is added before the second moment's bias correction (the paper's epsilon-hat); add it after",
         {
-            "return m_hat / (v_hat.sqrt() + group[\"eps\"])":
-            "return m_hat * (1 - beta2 ** state[\"step\"]) ** 0.5 / (v.sqrt() + group[\"eps\"])"
+            'return m_hat / (v_hat.sqrt() + group["eps"])': 'return m_hat * (1 - beta2 ** state["step"]) ** 0.5 / (v.sqrt() + group["eps"])'
         },
     ),
     Mistake(
         "step-counted-from-zero",
         "the step is counted after the update: at the first step the correction divides by zero",
-        {"        state[\"step\"] += 1\n": "", "        m_hat = m /": "        state[\"step\"] += 1\n        m_hat = m /",
-         "(1 - beta1 ** state[\"step\"])": "(1 - beta1 ** (state[\"step\"] - 1))"},
+        {
+            '        state["step"] += 1\n': "",
+            "        m_hat = m /": '        state["step"] += 1\n        m_hat = m /',
+            '(1 - beta1 ** state["step"])': '(1 - beta1 ** (state["step"] - 1))',
+        },
     ),
     Mistake(
         "step-shared",
         "one step counter serves all parameters and advances with each of them; every parameter counts its own steps",
         {
-            "        state[\"step\"] += 1\n":
-            "        self.steps = getattr(self, \"steps\", 0) + 1\n        state[\"step\"] = self.steps\n"
+            '        state["step"] += 1\n': '        self.steps = getattr(self, "steps", 0) + 1\n        state["step"] = self.steps\n'
         },
     ),
     Mistake(
@@ -463,7 +461,7 @@ MISTAKES = [
     Mistake(
         "betas-swapped",
         "beta1 and beta2 are swapped: beta1 belongs to the mean, beta2 to the squares",
-        {"beta1, beta2 = group[\"betas\"]": "beta2, beta1 = group[\"betas\"]"},
+        {'beta1, beta2 = group["betas"]': 'beta2, beta1 = group["betas"]'},
     ),
     Mistake(
         "gradient-not-squared",
@@ -474,30 +472,29 @@ MISTAKES = [
         "amsgrad-of-corrected",
         "amsgrad takes the maximum after bias correction; take it of the uncorrected moment, then correct",
         {
-            "            v = state[\"v_max\"].copy_(torch.maximum(state[\"v_max\"], v))\n":
-            "            unbiased = v / (1 - beta2 ** state[\"step\"])\n"
-            "            v = state[\"v_max\"].copy_(torch.maximum(state[\"v_max\"], unbiased))"
-            " * (1 - beta2 ** state[\"step\"])\n"
+            '            v = state["v_max"].copy_(torch.maximum(state["v_max"], v))\n': '            unbiased = v / (1 - beta2 ** state["step"])\n'
+            '            v = state["v_max"].copy_(torch.maximum(state["v_max"], unbiased))'
+            ' * (1 - beta2 ** state["step"])\n'
         },
     ),
     Mistake(
         "amsgrad-forgets",
         "amsgrad writes the maximum back into the moving average itself; keep the two apart",
-        {"v = state[\"v_max\"].copy_(torch.maximum(state[\"v_max\"], v))":
-         "v = state[\"v\"].copy_(torch.maximum(state[\"v_max\"], v))\n            state[\"v_max\"].copy_(v)"},
+        {
+            'v = state["v_max"].copy_(torch.maximum(state["v_max"], v))': 'v = state["v"].copy_(torch.maximum(state["v_max"], v))\n            state["v_max"].copy_(v)'
+        },
     ),
     Mistake(
         "amsgrad-ignored",
         "`amsgrad` is accepted but does nothing to the denominator",
-        {"v = state[\"v_max\"].copy_(torch.maximum(state[\"v_max\"], v))": "state[\"v_max\"].copy_(v)"},
+        {'v = state["v_max"].copy_(torch.maximum(state["v_max"], v))': 'state["v_max"].copy_(v)'},
     ),
     Mistake(
         "l2-ignored-in-adam",
         "Adam ignores `weight_decay`; it is an L2 penalty added to the gradient",
         {
-            "                    g = p.grad + group[\"weight_decay\"] * p\n"
-            "                    p.sub_(group[\"lr\"] * self.direction(p, g, group))":
-            "                    p.sub_(group[\"lr\"] * self.direction(p, p.grad, group))"
+            '                    g = p.grad + group["weight_decay"] * p\n'
+            '                    p.sub_(group["lr"] * self.direction(p, g, group))': '                    p.sub_(group["lr"] * self.direction(p, p.grad, group))'
         },
     ),
     Mistake(
@@ -508,38 +505,44 @@ MISTAKES = [
     Mistake(
         "previous-step-kept",
         "SGD keeps a second tensor for each parameter; momentum needs the buffer alone",
-        {"                p.sub_(lr * g)\n": "                p.sub_(lr * g)\n"
-         "                if mu:\n                    self.state[p][\"previous\"] = lr * g\n"},
+        {
+            "                p.sub_(lr * g)\n": "                p.sub_(lr * g)\n"
+            '                if mu:\n                    self.state[p]["previous"] = lr * g\n'
+        },
     ),
     Mistake(
         "momentum-dampened",
         "SGD's buffer is an average, (1 - mu) times the gradient; in PyTorch's form the gradient enters whole",
-        {"[\"momentum\"].mul_(mu).add_(g)": "[\"momentum\"].mul_(mu).add_((1 - mu) * g)"},
+        {'["momentum"].mul_(mu).add_(g)': '["momentum"].mul_(mu).add_((1 - mu) * g)'},
     ),
     Mistake(
         "momentum-starts-at-zero-average",
         "SGD's buffer starts as (1 - mu) times the first gradient; it starts as the first gradient itself",
-        {"self.state[p] = {\"momentum\": g.clone()}": "self.state[p] = {\"momentum\": (1 - mu) * g}"},
+        {'self.state[p] = {"momentum": g.clone()}': 'self.state[p] = {"momentum": (1 - mu) * g}'},
     ),
     Mistake(
         "nesterov-ignored",
         "`nesterov` is accepted but the step is plain momentum's",
-        {"g = g + mu * b if group[\"nesterov\"] else b": "g = b"},
+        {'g = g + mu * b if group["nesterov"] else b': "g = b"},
     ),
     Mistake(
         "nesterov-without-gradient",
         "Nesterov's step is mu times the buffer; the gradient itself is added to that",
-        {"g = g + mu * b if group[\"nesterov\"] else b": "g = mu * b if group[\"nesterov\"] else b"},
+        {'g = g + mu * b if group["nesterov"] else b': 'g = mu * b if group["nesterov"] else b'},
     ),
     Mistake(
         "sgd-decay-ignored",
         "SGD ignores `weight_decay`; it is an L2 penalty added to the gradient before momentum",
-        {"                g = p.grad + group[\"weight_decay\"] * p\n                if mu": "                g = p.grad.clone()\n                if mu"},
+        {
+            '                g = p.grad + group["weight_decay"] * p\n                if mu': "                g = p.grad.clone()\n                if mu"
+        },
     ),
     Mistake(
         "gradient-changed",
         "the decay is added to `p.grad` in place; the caller's gradient must stay as it is",
-        {"                g = p.grad + group[\"weight_decay\"] * p\n                if mu": "                g = p.grad.add_(group[\"weight_decay\"] * p)\n                if mu"},
+        {
+            '                g = p.grad + group["weight_decay"] * p\n                if mu': '                g = p.grad.add_(group["weight_decay"] * p)\n                if mu'
+        },
     ),
     Mistake(
         "zero-grad-keeps",
@@ -549,7 +552,7 @@ MISTAKES = [
     Mistake(
         "groups-share-defaults",
         "every group gets the defaults; a group's own settings must override them",
-        {"{**defaults, **group, \"params\"": "{**group, **defaults, \"params\""},
+        {'{**defaults, **group, "params"': '{**group, **defaults, "params"'},
     ),
     Mistake(
         "snapshot-aliases-state",
@@ -564,38 +567,43 @@ MISTAKES = [
     Mistake(
         "settings-not-restored",
         "`load_state_dict` restores the state but not the settings of the groups",
-        {"            group.update({name: value for name, value in saved.items() if name != \"params\"})\n": "            pass\n"},
+        {
+            '            group.update({name: value for name, value in saved.items() if name != "params"})\n': "            pass\n"
+        },
     ),
     Mistake(
         "step-not-restored",
         "the step counter is lost on resume: bias correction starts again from one",
-        {"self.state = {parameters[i]: copy_state(values) for i, values in snapshot[\"state\"].items()}":
-         "self.state = {parameters[i]: copy_state(values) for i, values in snapshot[\"state\"].items()}\n"
-         "        for values in self.state.values():\n"
-         "            values.update({\"step\": 0} if \"step\" in values else {})"},
+        {
+            'self.state = {parameters[i]: copy_state(values) for i, values in snapshot["state"].items()}': 'self.state = {parameters[i]: copy_state(values) for i, values in snapshot["state"].items()}\n'
+            "        for values in self.state.values():\n"
+            '            values.update({"step": 0} if "step" in values else {})'
+        },
     ),
     Mistake(
         "empty-accepted",
         "an optimizer over no parameters is accepted silently; it is a ValueError",
-        {"        if not groups:\n            raise ValueError(\"an optimizer needs at least one parameter\")\n        if not isinstance(groups[0], dict)":
-         "        if not groups or not isinstance(groups[0], dict)"},
+        {
+            '        if not groups:\n            raise ValueError("an optimizer needs at least one parameter")\n        if not isinstance(groups[0], dict)': "        if not groups or not isinstance(groups[0], dict)"
+        },
     ),
     Mistake(
         "numbers-restart-in-groups",
         "the snapshot numbers each group's parameters from zero; numbers go through all groups",
-        {"\"params\": [number[p] for p in group[\"params\"]]}": "\"params\": list(range(len(group[\"params\"])))}"},
+        {'"params": [number[p] for p in group["params"]]}': '"params": list(range(len(group["params"])))}'},
     ),
     Mistake(
         "state-for-all",
         "amsgrad's third tensor is kept without `amsgrad`",
-        {"            if group[\"amsgrad\"]:\n                self.state[p][\"v_max\"]": "            if True:\n                self.state[p][\"v_max\"]"},
+        {
+            '            if group["amsgrad"]:\n                self.state[p]["v_max"]': '            if True:\n                self.state[p]["v_max"]'
+        },
     ),
     Mistake(
         "element-loop",
         "the moments are updated element by element in Python; one tensor operation does all",
         {
-            "        m = state[\"m\"].mul_(beta1).add_((1 - beta1) * g)\n":
-            "        m = state[\"m\"]\n"
+            '        m = state["m"].mul_(beta1).add_((1 - beta1) * g)\n': '        m = state["m"]\n'
             "        for i in range(m.numel()):\n"
             "            m.view(-1)[i] = beta1 * m.view(-1)[i] + (1 - beta1) * g.reshape(-1)[i]\n"
         },
