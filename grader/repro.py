@@ -10,6 +10,8 @@ from grader.plugin.calls import Call
 
 TEMPLATE = '''"""Repeats a failing call of {name} on {file}. Set a breakpoint in your code and run this file."""
 
+from __future__ import annotations
+
 import base64
 import importlib.util
 import json

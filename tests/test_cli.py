@@ -262,6 +262,18 @@ def test_attempts_are_kept(kit):
     assert kit.store.passed() == {"optimizers/adamw"}
 
 
+def test_grading_a_stub_is_no_attempt(kit):
+    kit.run("adamw")
+    assert kit.store.attempts() == []
+
+
+def test_what_never_loaded_shows_no_points(kit):
+    kit.answer("adamw", Status.ERROR)
+    kit.run("adamw")
+    assert "\nbegun\n  adamw  tried just now\n" in kit.run().stdout
+    assert "  tried       Adamw\n" in kit.run("list").stdout
+
+
 def test_a_damaged_store_costs_the_verdict_nothing(kit):
     kit.place.database.write_bytes(b"damaged" * 1000)
     kit.answer("adamw", Status.PASSED)
@@ -485,9 +497,10 @@ def test_history(kit):
     assert kit.run("history").stdout == "no attempt yet\n"
     kit.answer("adamw", Status.FAILED)
     kit.run("adamw")
+    kit.answer("two_sum", Status.ERROR)
     kit.run("two_sum", "--part", "double")
     first, second = kit.run("history").stdout.splitlines()
-    assert first[18:].split() == ["leetcode/two_sum", "not", "started", "0", "of", "0", "double", "only"]
+    assert first[18:].split() == ["leetcode/two_sum", "does", "not", "load", "0", "of", "0", "double", "only"]
     assert second[18:].split() == ["optimizers/adamw", "failed", "4", "of", "6"]
     assert len(kit.run("history", "-n", "1").stdout.splitlines()) == 1
     assert kit.run("history", "rope").stdout == "no attempt of `rope` yet\n"
@@ -555,7 +568,7 @@ def test_watch_without_a_terminal(kit):
     assert "not started: attention/rope" in done.stdout
     (opened,) = kit.engine.opened
     assert opened.closed
-    assert len(kit.store.attempts()) == 2
+    assert len(kit.store.attempts()) == 1  # rope is still a stub
 
 
 def test_watch_survives_what_cannot_be_graded(kit):

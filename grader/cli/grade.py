@@ -13,7 +13,7 @@ from grader import workspace
 from grader.catalog import Entry
 from grader.cli.session import Session, complete_names, json_option, select
 from grader.errors import UsageError
-from grader.verdict import ExitCode, Verdict
+from grader.verdict import ExitCode, Status, Verdict
 
 if TYPE_CHECKING:
     from grader.engine import Engine
@@ -215,7 +215,12 @@ def present(verdict: Verdict, target: Target, options: Options, session: Session
 
 
 def record(verdict: Verdict, options: Options, session: Session) -> None:
-    """Keep the attempt, after the verdict was printed: a store that fails costs the learner nothing else."""
+    """Keep the attempt, after the verdict was printed: a store that fails costs the learner nothing else.
+
+    Grading a stub is no attempt.
+    """
+    if verdict.status is Status.NOT_STARTED:
+        return
     session.keep(lambda store: store.record(verdict, part=options.part, complete=options.performance))
 
 

@@ -76,7 +76,8 @@ def _due_line(entry: Entry, standing: Standing, now: float) -> str:
 
 
 def _begun_line(entry: Entry, standing: Standing, now: float) -> str:
-    return f"{entry.slug}  {standing.best} of {standing.max_points} points, tried {ago(standing.last_at, now)}"
+    points = f"{standing.best} of {standing.max_points} points, " if standing.max_points else ""  # it never loaded
+    return f"{entry.slug}  {points}tried {ago(standing.last_at, now)}"
 
 
 def ago(then: float, now: float) -> str:
@@ -130,7 +131,7 @@ def state(standing: Standing | None) -> tuple[str, Callable[[str], str]]:
         return "-", str
     if standing.passed:
         return "passed", good
-    return f"{standing.best} of {standing.max_points}", warn
+    return (f"{standing.best} of {standing.max_points}" if standing.max_points else "tried"), warn
 
 
 def _passed(entry: Entry, standings: Standings) -> bool:

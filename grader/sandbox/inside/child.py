@@ -1,6 +1,7 @@
 """One child: loads the learner's file, then answers calls until its connection closes."""
 
 from __future__ import annotations
+import __future__
 
 import io
 import json
@@ -18,6 +19,7 @@ from .guard import Guard, RuleBroken
 from .meter import PythonMeter, TorchMeter
 
 MODULE = "submission"
+ANNOTATIONS = __future__.annotations.compiler_flag  # those of a probe are not evaluated
 MAX_TEXT = 2000
 MAX_FRAMES = 8
 
@@ -98,7 +100,7 @@ class Child:
             names: dict[str, Any] = {"__name__": "probe", "probe": lambda function: function}
             for alias, module in probe["modules"].items():
                 names[alias] = importlib.import_module(module)
-            exec(compile(probe["source"], "<probe>", "exec", dont_inherit=True), names)
+            exec(compile(probe["source"], "<probe>", "exec", ANNOTATIONS, dont_inherit=True), names)
             self.probes[probe["source"]] = names[name]
         return self.probes[probe["source"]]
 
