@@ -234,13 +234,21 @@ def _closing(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 LEVELS = tuple(Level)
 
 
-def next_entry(entries: Sequence[Entry], passed: set[str], *, besides: Entry | None = None) -> Entry | None:
+def next_entry(
+    entries: Sequence[Entry],
+    passed: set[str],
+    *,
+    besides: Entry | None = None,
+    among: Sequence[Entry] | None = None,
+) -> Entry | None:
     """The exercise to do next: not passed, everything it builds on passed, the easiest and shortest first.
 
     When every exercise left waits for another one, the easiest of them; None when all are passed.
+    With `among` only these come into question; what they build on may lie elsewhere.
     """
     known = {entry.slug: entry.path for entry in entries}
-    left = [entry for entry in entries if entry.path not in passed and entry != besides]
+    pool = entries if among is None else among
+    left = [entry for entry in pool if entry.path not in passed and entry != besides]
     ready = [e for e in left if all(known[slug] in passed for slug in e.card.after if slug in known)]
     return min(ready or left, key=lambda e: (LEVELS.index(Level(e.card.level)), e.card.minutes, e.path), default=None)
 

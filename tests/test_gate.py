@@ -135,3 +135,14 @@ def test_names_that_cannot_be(kit, path):
     assert said.returncode == 2
     assert "error" in said.stderr
     assert "Traceback" not in said.stderr
+
+
+def test_sync_leaves_answers_alone(kit):
+    stub = kit.folder / "exercises" / "maths" / "square.py"
+    kit.edit(stub, "raise NotImplementedError()", "return x + x")
+    answer = stub.read_text()
+    said = kit.dev("sync")
+    assert "exercises/maths/square.py holds an answer, left alone" in said.stdout
+    assert stub.read_text() == answer
+    stub.write_text("# an outdated stub\n\ndef square(x):\n    raise NotImplementedError\n")
+    assert "wrote exercises/maths/square.py" in kit.dev("sync").stdout

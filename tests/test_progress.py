@@ -269,8 +269,13 @@ def test_next_goes_by_prerequisites_level_and_minutes(entries):
 
 
 def test_next_when_everything_left_waits(entries):
-    left = [entry for entry in entries if entry.slug in ("rope", "adamw")]
-    assert next_entry(left, set(), besides=catalog.find("adamw")).slug == "rope"
+    assert next_entry(entries, set(), among=catalog.select("attention")).slug == "rope"
+
+
+def test_next_in_some_tracks_minds_prerequisites_in_others(entries):
+    among = [catalog.find("schedules"), catalog.find("rope")]  # rope is easier, and waits for adamw
+    assert next_entry(entries, set(), among=among).slug == "schedules"
+    assert next_entry(entries, {"optimizers/adamw"}, among=among).slug == "rope"
 
 
 def test_due_again_after_growing_gaps(entries):

@@ -33,12 +33,16 @@ def sync_command() -> None:
     """Derive the stubs and the README's tables."""
     from grader.authoring import sync
 
-    changed = sync.write()
-    for file in changed:
+    written, answers = sync.write()
+    for file in written:
         click.echo(f"wrote {_relative(file)}")
+    for file in answers:
+        click.echo(
+            f"{_relative(file)} holds an answer, left alone: `grade reset {file.stem}` keeps it and brings the stub"
+        )
     for file in sync.orphans():
         click.echo(f"{_relative(file)} has no solution: delete it")
-    if not changed:
+    if not written and not answers:
         click.echo("everything derived is up to date")
 
 

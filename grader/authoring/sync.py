@@ -8,6 +8,7 @@ from pathlib import Path
 
 from grader import source
 from grader.catalog import Entry, content, entries
+from grader.errors import SubmissionError
 
 TABLE = re.compile(r"(<!-- exercises -->\n).*?(<!-- /exercises -->)", re.DOTALL)
 
@@ -35,14 +36,28 @@ def orphans() -> list[Path]:
     return sorted(path for path in found if path not in expected)
 
 
-def write() -> list[Path]:
-    """Write the derived files that are not what they must be; return them."""
-    changed = stale()
+def answered(path: Path, stub: str) -> bool:
+    """Whether a file where a stub belongs holds somebody's work: a part is filled in, or it does not parse."""
+    if path.suffix != ".py" or not path.is_file():
+        return False
+    try:
+        file = source.read(path)
+    except SubmissionError:
+        return path.stat().st_size > 0
+    defined = {name for node in file.definitions().values() for name, _ in source.functions(node)}
+    return bool(source.parse(path, stub).stubs().keys() & (defined - file.stubs().keys()))
+
+
+def write() -> tuple[list[Path], list[Path]]:
+    """Write the derived files that are not what they must be. Returns those written, and the answers left alone."""
     texts = dict(derived())
-    for path in changed:
+    outdated = stale()
+    answers = [path for path in outdated if answered(path, texts[path])]
+    written = [path for path in outdated if path not in answers]
+    for path in written:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(texts[path], encoding="utf-8")
-    return changed
+    return written, answers
 
 
 def exercise_table() -> str:

@@ -18,13 +18,7 @@ def next_(track: str | None, as_json: bool) -> None:
     session = Session.anywhere()
     standings = session.standings()
     passed = {name for name, standing in standings.items() if standing.passed}
-    if track:
-        # what it builds on may lie in other tracks, so those take part and count as done only when passed
-        pool = set(select(track))
-        done = passed | {entry.path for entry in catalog.entries() if entry not in pool and entry.path in passed}
-        following = next_entry([entry for entry in catalog.entries() if entry in pool], done)
-    else:
-        following = next_entry(catalog.entries(), passed)
+    following = next_entry(catalog.entries(), passed, among=select(track) if track else None)
     if as_json:
         session.screen.json(describe(following, standings.get(following.path)) if following else None)
     else:

@@ -602,8 +602,8 @@ MISTAKES = [
         "state-before-chunk",
         "the chunk is added to the state before it reads from it, and so counts twice",
         {
-            "        A = (Q @ K.mT).tril()": "        S = S + K.mT @ V\n        z = z + K.sum(dim=2)\n        A = (Q @ K.mT).tril()",
             "        S = S + K.mT @ V\n        z = z + K.sum(dim=2)\n": "",
+            "        A = (Q @ K.mT).tril()": "        S = S + K.mT @ V\n        z = z + K.sum(dim=2)\n        A = (Q @ K.mT).tril()",
         },
     ),
     Mistake(
