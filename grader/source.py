@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import functools
 import hashlib
 import re
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ def stub(solution: str) -> str:
     return REGION.sub(lambda match: f"{match[1]}# YOUR CODE HERE\n{match[1]}raise NotImplementedError()\n", solution)
 
 
+@functools.lru_cache(64)
 def parts(solution: str) -> tuple[Part, ...]:
     """The parts of a solution, in the order of its text."""
     empty = ast.parse(stub(solution))

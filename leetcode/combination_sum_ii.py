@@ -3,7 +3,7 @@ r"""# Combination sum II
 Given positive integers, some of them equal, and a target, list every combination whose sum is the target, where each
 given number may be used once. This is LeetCode 40, "Combination Sum II".
 
-Equal numbers are interchangeable. From `[1, 1, 6]` the combination `[1, 6]` can be taken in two ways, but it is the same
+Equal numbers are interchangeable. From `[1, 1, 6]` the combination `[1, 6]` can be taken in two ways, but it is one
 multiset, and it is listed once; `[1, 1, 6]` uses both ones and is another. So a number may appear in a combination as
 often as it is given, and no oftener.
 
@@ -21,8 +21,8 @@ Conventions:
 Rules: standard library only. Each combination is built once. Taking equal numbers in every possible way and removing
 repeats with a set gives the right list at an exponential price, which the hidden tests measure.
 
-Cost: let $n$ be `len(candidates)` and $P$ the number of different partial combinations (multisets that can be taken from
-the candidates) with sum *at most* the target, the empty one included. $O(nP)$ executed lines: at each partial
+Cost: let $n$ be `len(candidates)` and $P$ the number of different partial combinations: multisets that can be taken
+from the candidates, with sum *at most* the target, the empty one included. $O(nP)$ executed lines: at each partial
 combination every candidate may be looked at once, and nothing beyond the target is extended.
 
 >>> sorted(map(sorted, combination_sum_ii([10, 1, 2, 7, 6, 1, 5], 8)))

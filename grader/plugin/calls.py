@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import textwrap
@@ -186,6 +187,7 @@ def call_seed(seed: int, test: str, number: int) -> int:
     return int.from_bytes(digest[:7], "big")
 
 
+@functools.cache
 def probe_spec(function: Callable[..., Any]) -> dict[str, Any]:
     """A probe's source with the probes it uses, and the modules that these name."""
     sources: dict[str, str] = {}

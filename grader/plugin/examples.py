@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,8 @@ class Examples:
     examples: tuple[doctest.Example, ...]
 
 
-def collect(solution: str) -> list[Examples]:
+@functools.lru_cache(64)
+def collect(solution: str) -> tuple[Examples, ...]:
     """The examples of a solution's docstrings: the statement's first, then each definition's."""
     parser = doctest.DocTestParser()
     tree = ast.parse(solution)
@@ -33,7 +35,7 @@ def collect(solution: str) -> list[Examples]:
         examples = tuple(parser.get_examples(ast.get_docstring(node, clean=True) or ""))
         if examples:
             found.append(Examples(getattr(node, "name", ""), examples))
-    return found
+    return tuple(found)
 
 
 @probe
@@ -86,4 +88,4 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("examples", cases)
 
 
-EXAMPLES = pytest.StashKey[list[Examples]]()
+EXAMPLES = pytest.StashKey[tuple[Examples, ...]]()

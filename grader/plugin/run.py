@@ -43,7 +43,7 @@ class SuiteRun:
     device: str
     part: str | None
     performance: bool
-    examples: list[examples.Examples]
+    examples: tuple[examples.Examples, ...]
     results: list[TestResult] = field(default_factory=list)
     trials: dict[str, Trial] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)  # part -> what to say
@@ -107,7 +107,8 @@ class SuiteRun:
         if call.excinfo is not None:
             self._record(result, call.excinfo.value)
             trial = self.trials.get(result.name)
-            if trial is not None and trial.calls and result.outcome is Outcome.FAILED:
+            shown = result.outcome is Outcome.FAILED and result.category != "examples"
+            if trial is not None and trial.calls and shown:
                 result.message += f"\n\nthe call   {in_words(trial.calls[-1][0])}"
         elif call.when == "call":
             result.outcome, result.points = Outcome.PASSED, result.max_points

@@ -11,11 +11,13 @@ from grader.verdict import BrokenRule
 def check(text: str, tree: ast.Module, rules: tuple[str, ...]) -> list[BrokenRule]:
     """Every place where the text uses something that the rules exclude, by line."""
     excluded = forbidden.expand(rules)
-    aliases = _aliases(tree)
-    bound = _bound(tree)
+    if not excluded:
+        return []
+    nodes = list(ast.walk(tree))
+    aliases, bound = _aliases(nodes), _bound(nodes)
     lines = text.splitlines()
     found: dict[tuple[int, str], BrokenRule] = {}
-    for node in ast.walk(tree):
+    for node in nodes:
         for name in _used(node, aliases, bound):
             if rule := _excluded(name, excluded):
                 line = getattr(node, "lineno", 0)
@@ -24,10 +26,10 @@ def check(text: str, tree: ast.Module, rules: tuple[str, ...]) -> list[BrokenRul
     return sorted(found.values(), key=lambda broken: broken.line)
 
 
-def _aliases(tree: ast.Module) -> dict[str, str]:
+def _aliases(nodes: list[ast.AST]) -> dict[str, str]:
     """What imported names stand for: `F` -> `torch.nn.functional`."""
     aliases = {}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.asname:
@@ -40,10 +42,10 @@ def _aliases(tree: ast.Module) -> dict[str, str]:
     return aliases
 
 
-def _bound(tree: ast.Module) -> set[str]:
+def _bound(nodes: list[ast.AST]) -> set[str]:
     """Names that the file itself defines: a function called `sorted` of one's own is no rule broken."""
-    return {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)} | {
-        n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+    return {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef)} | {
+        n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
     }
 
 

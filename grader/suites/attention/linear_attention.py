@@ -228,11 +228,10 @@ class TestValues:
 
     @pytest.mark.part("linear_attention")
     @pytest.mark.points(2)
-    @pytest.mark.parametrize("queries", [T, 6])
-    def test_linear_attention(self, submission, draw, queries):
+    def test_linear_attention(self, submission, draw):
         """every query weighs all values; there may be fewer queries than keys"""
         q, k, v = tokens(draw)
-        q = q[:, :, :queries].clone()
+        q = q[:, :, :6].clone()
         got = submission.linear_attention(q, k, v)
         assert_close(got, explicit(q, k, v), what="output", dtype=F64)
 
@@ -240,8 +239,8 @@ class TestValues:
     @pytest.mark.points(2)
     @pytest.mark.parametrize(
         ("length", "chunk"),
-        [(11, 4), (12, 4), (5, None), (1, 3), (6, 1)],
-        ids=["ragged tail", "whole chunks", "less than a chunk", "one token", "chunks of one"],
+        [(11, 4), (5, None), (1, 3)],
+        ids=["ragged tail", "less than a chunk", "one token"],
     )
     def test_causal(self, submission, draw, length, chunk):
         """every query weighs the values up to its own, and the state sums up all tokens"""
@@ -306,14 +305,13 @@ class TestGradients:
 
     @SEQUENCES
     @pytest.mark.points(2)
-    @pytest.mark.parametrize("mask", [None, HOLES], ids=["no mask", "mask"])
-    def test_gradients(self, submission, draw, name, mask):
-        """queries, keys and values get the gradients of the explicit formula"""
+    def test_gradients(self, submission, draw, name):
+        """queries, keys and values get the gradients of the explicit formula, padding included"""
         (q, k, v), upstream = tokens(draw), draw.normal(B, H, T, M, dtype=F64)
         causal = name == "causal_linear_attention"
         call = {"chunk_size": 4} if causal else {}
-        got = submission.run(gradients, name, q, k, v, upstream, mask=mask, **call)
-        expected = explicit_gradients(q, k, v, upstream, mask=mask, causal=causal)
+        got = submission.run(gradients, name, q, k, v, upstream, mask=HOLES, **call)
+        expected = explicit_gradients(q, k, v, upstream, mask=HOLES, causal=causal)
         assert_close(got, expected, what="(output, gradients of [q, k, v])")
 
     @pytest.mark.parametrize(
@@ -370,13 +368,12 @@ class TestStability:
         expected = explicit_gradients(q, k, v, upstream, causal=name == "causal_linear_attention")
         assert_close(got, expected, what="(output, gradients of [q, k, v])")
 
-    @SEQUENCES
-    def test_small_denominators(self, submission, draw, name):
+    @pytest.mark.part("linear_attention")
+    def test_small_denominators(self, submission, draw):
         """a small denominator is divided by as it is"""
         q, k, v = tokens(draw)
-        got = output(getattr(submission, name)(q - 12, k - 12, v))
-        expected = explicit(q - 12, k - 12, v, causal=name == "causal_linear_attention")
-        assert_close(got, expected, what="output for queries and keys near -12")
+        got = submission.linear_attention(q - 12, k - 12, v)
+        assert_close(got, explicit(q - 12, k - 12, v), what="output for queries and keys near -12")
 
     @SEQUENCES
     @pytest.mark.points(2)
