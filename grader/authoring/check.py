@@ -270,8 +270,9 @@ def findings(
     """Check exercises in parallel. `notify(finding, cached)` hears of each as it is done."""
     kept = _read(cache)
     waiting = {}
+    keys = {entry.path: fingerprint(entry) for entry in chosen}  # before: files may change while they are measured
     for entry in chosen:
-        if (known := kept.get(entry.path)) and known[0] == fingerprint(entry) and not known[1].problems:
+        if (known := kept.get(entry.path)) and known[0] == keys[entry.path] and not known[1].problems:
             notify(known[1], True)
             yield known[1]
         else:
@@ -283,7 +284,7 @@ def findings(
         for future in as_completed(running):
             finding = future.result()
             notify(finding, False)
-            kept[finding.exercise] = (fingerprint(waiting[finding.exercise]), finding)
+            kept[finding.exercise] = (keys[finding.exercise], finding)
             _write(cache, kept)
             yield finding
 

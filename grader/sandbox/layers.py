@@ -1,8 +1,9 @@
-"""The isolation tiers: what they are made of, what works here, and how to get the rest."""
+"""The isolation tiers: what they are made of, what works here, and how to get the rest. Trusted side."""
 
 from __future__ import annotations
 
 import functools
+import glob
 import json
 import os
 import shutil
@@ -12,84 +13,97 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from grader.sandbox.inside import lockdown
 from grader.sandbox.inside.lockdown import BOX, BOX_BYTES
 
-PACKAGE = Path(__file__).resolve().parents[1]
-INSIDE = PACKAGE / "sandbox" / "inside"
+INSIDE = Path(lockdown.INSIDE)
+PROBE_LIMIT = 20.0
 
 TIERS: dict[str, tuple[str, ...]] = {
     "sandbox": ("namespaces", "landlock", "seccomp", "limits"),
     "restricted": ("landlock", "seccomp", "limits"),
     "process": ("limits",),
 }
-
+INSTALL = "`apt install bubblewrap`, `dnf install bubblewrap` or your system's package"
+ALLOW = (
+    "allow user namespaces: `sysctl kernel.unprivileged_userns_clone=1`; where AppArmor restricts them (Ubuntu), "
+    "`sysctl kernel.apparmor_restrict_unprivileged_userns=0`; in a container, `--security-opt seccomp=unconfined`"
+)
 REMEDIES = {
-    "bubblewrap": "install it: `apt install bubblewrap`, `dnf install bubblewrap` or your system's package",
-    "namespaces": "allow user namespaces: `sysctl kernel.unprivileged_userns_clone=1`, or, with AppArmor, "
-    "`sysctl kernel.apparmor_restrict_unprivileged_userns=0`; containers need `--security-opt seccomp=unconfined`",
-    "landlock": "needs Linux 5.13 or later with Landlock enabled (`lsm=` in the kernel's command line)",
-    "seccomp": "install libseccomp: `apt install libseccomp2` or your system's package",
-    "limits": "needs a POSIX system",
+    "bubblewrap": ALLOW,  # it is installed, but may not do its work
+    "namespaces": ALLOW,
+    "landlock": "use Linux 5.13 or later with `landlock` in the `lsm=` list of the kernel's command line",
+    "seccomp": "`apt install libseccomp2`, `dnf install libseccomp` or your system's package; `pip install pyseccomp`",
+    "limits": "use Linux or macOS",
 }
 
-# Runs in a process of its own for each layer: tries the layer, and then something that it must deny.
-TRIAL = """
-import importlib.util, json, os, sys, tempfile
-spec = importlib.util.spec_from_file_location("lockdown", sys.argv[1] + "/lockdown.py")
-lockdown = importlib.util.module_from_spec(spec)
+# Runs in a process of its own. Each trial is a fork that takes a layer and then tries what the layer must deny.
+TRIALS = """
+import errno, importlib.util, json, os, socket, sys
+spec = importlib.util.spec_from_file_location("lockdown", sys.argv[1])
+sys.modules["lockdown"] = lockdown = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(lockdown)
+usual = vars(lockdown.Limits())
+
+def denied(attempt, *arguments):
+    try:
+        attempt(*arguments)
+    except PermissionError:
+        return
+    raise OSError("it denies nothing")
 
 def namespaces():
-    pid = os.getpid()
-    lockdown.BOX = tempfile.mkdtemp()
-    try:
-        lockdown.enter(["namespaces"], {})
-        child = os.fork()
-        if child == 0:
-            os._exit(0 if os.getpid() == 1 else 1)
-        assert os.waitpid(child, 0)[1] == 0, "a child is not PID 1"
-    finally:
-        lockdown.libc.umount(lockdown.BOX.encode())
-        os.rmdir(lockdown.BOX)
+    lockdown.enter_namespaces()
+    assert os.getuid() == lockdown.NOBODY, f"the user is {os.getuid()}"
+    assert in_child(lambda: str(os.getpid())) == [True, "1"], "a child is not PID 1"
+    return "user, PID, network, IPC and mounts"
 
 def landlock():
-    version = lockdown.restrict_files(["/usr"], [])
-    try:
-        os.listdir("/")
-    except PermissionError:
-        return f"version {version}"
-    raise OSError("it denies nothing")
+    version = lockdown.restrict_files([], [])
+    denied(os.listdir, "/")
+    return f"version {version} of the interface"
 
 def seccomp():
-    import socket
-    lockdown.prepare(["seccomp"])
     lockdown.filter_system_calls()
-    try:
-        socket.socket()
-    except PermissionError:
-        return ""
-    raise OSError("it denies nothing")
+    denied(socket.socket)
+    return "libseccomp"
 
 def limits():
-    lockdown.limit_resources(dict(cpu_seconds=60, file_bytes=1 << 20, files=64, memory=0))
+    lockdown.limit_resources(1 << 30, 60, 1 << 20, 64, 1 << 16)
+    try:
+        bytearray(2 << 30)
+    except MemoryError:
+        return
+    if sys.platform == "linux":
+        raise OSError("it denies nothing")
 
-found = {}
-for trial in (namespaces, landlock, seccomp, limits):
+def bubblewrap():
+    box = lockdown.enter(lockdown.LAYERS, usual)
+    assert box == lockdown.BOX, "there is no scratch directory"
+    def child():
+        lockdown.apply(lockdown.LAYERS, usual, box)
+        denied(os.listdir, "/")
+        os.mkdir(box + "/writable")
+    said = in_child(child)
+    assert said[0], said[1]
+
+def in_child(trial):
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             said = [True, trial() or ""]
         except BaseException as error:
-            said = [False, f"{type(error).__name__}: {error}"]
+            said = [False, f"{type(error).__name__}: {error}"[:300]]
         os.write(write, json.dumps(said).encode())
         os._exit(0)
     os.close(write)
     said = os.read(read, 4096)
     os.close(read)
     os.waitpid(pid, 0)
-    found[trial.__name__] = json.loads(said) if said else [False, "the trial crashed"]
-print(json.dumps(found))
+    return json.loads(said) if said else [False, "the trial crashed"]
+
+print(json.dumps({name: in_child(globals()[name]) for name in sys.argv[2:]}))
 """
 
 
@@ -110,35 +124,51 @@ def tier_layers(tier: str) -> set[str]:
 
 @functools.cache
 def probe_layers() -> dict[str, Layer]:
-    """Every layer, tried for real in short-lived processes."""
-    found = {"bubblewrap": _bubblewrap()}
+    """Every layer, tried for real in short-lived processes, side by side."""
+    installed = lockdown.LINUX and shutil.which("bwrap") is not None
+    boxed = _start(bubblewrap_command(INSIDE), ["bubblewrap"]) if installed else None
+    own = _start([], [*lockdown.LAYERS])
+    found = {"bubblewrap": Layer("bubblewrap", False, "`bwrap` is not installed", INSTALL)}
+    if installed:
+        found = _finish(boxed, ["bubblewrap"])
+    return found | _finish(own, [*lockdown.LAYERS])
+
+
+def _start(prefix: list[str], names: list[str]) -> subprocess.Popen[str] | None:
+    command = [*prefix, sys.executable, "-I", "-c", TRIALS, str(INSIDE / "lockdown.py"), *names]
+    pipe = subprocess.PIPE
     try:
-        command = [sys.executable, "-I", "-c", TRIAL, str(INSIDE)]
-        said = subprocess.run(command, capture_output=True, timeout=20, check=True, env=environment()).stdout
-        tried = json.loads(said)
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
-        tried = {name: [False, f"the trial failed: {type(error).__name__}"] for name in TIERS["sandbox"]}
-    for name, (available, why) in tried.items():
-        found[name] = Layer(name, available, why, "" if available else REMEDIES[name])
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, errors="replace", env=environment()
+        )
+    except OSError:
+        return None
+
+
+def _finish(process: subprocess.Popen[str] | None, names: list[str]) -> dict[str, Layer]:
+    """What the trials said; one that said nothing has failed."""
+    said, why = {}, "it could not be started"
+    if process is not None:
+        try:
+            output, errors = process.communicate(timeout=PROBE_LIMIT)
+            lines = errors.strip().splitlines()
+            why = lines[-1][:300] if lines else "it said nothing"
+            said = json.loads(output)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            why = f"no answer within {PROBE_LIMIT:g} s"
+        except ValueError:
+            pass  # `why` has what it complained about instead
+    found = {}
+    for name in names:
+        available, text = said.get(name, (False, why))
+        found[name] = Layer(name, available, text or "works", "" if available else REMEDIES[name])
     return found
 
 
-def _bubblewrap() -> Layer:
-    program = shutil.which("bwrap")
-    if program is None:
-        return Layer("bubblewrap", False, "`bwrap` is not installed", REMEDIES["bubblewrap"])
-    try:
-        command = [*bubblewrap_command(INSIDE), sys.executable, "-I", "-c", "pass"]
-        run = subprocess.run(command, capture_output=True, timeout=20, env=environment())
-    except (OSError, subprocess.SubprocessError) as error:
-        return Layer("bubblewrap", False, str(error), REMEDIES["namespaces"])
-    if run.returncode:
-        return Layer("bubblewrap", False, run.stderr.decode(errors="replace")[:300].strip(), REMEDIES["namespaces"])
-    return Layer("bubblewrap", True, program, "")
-
-
 def best_tier(layers: dict[str, Layer]) -> str:
-    """The strongest tier whose layers all work."""
+    """The strongest tier whose layers all work: "sandbox", "restricted" or "process"."""
     works = {name for name, layer in layers.items() if layer.available}
     if works >= {"bubblewrap", *TIERS["sandbox"]}:
         return "sandbox"
@@ -147,41 +177,70 @@ def best_tier(layers: dict[str, Layer]) -> str:
 
 def promising_tiers() -> list[str]:
     """The tiers worth trying here, strongest first. Starting one is what shows whether it works."""
-    if sys.platform != "linux":
+    if not lockdown.LINUX:
         return ["process"]
     return ["sandbox", "restricted", "process"] if shutil.which("bwrap") else ["restricted", "process"]
 
 
 def environment() -> dict[str, str]:
     """All that a zygote gets of the environment. One thread a pool: a parent with more hangs its children."""
-    kept = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
+    scratch = tempfile.gettempdir()
+    fixed = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return kept | threads | {"HOME": tempfile.gettempdir(), "TMPDIR": tempfile.gettempdir()}
+    # `getpass` asks for it, and nobody has no entry among the users
+    place = {"HOME": scratch, "TMPDIR": scratch, "LOGNAME": "learner"}
+    devices = {name: os.environ[name] for name in ("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH") if name in os.environ}
+    return fixed | threads | place | devices
 
 
-def bubblewrap_command(inside: Path, *, gpu: bool = False) -> list[str]:
-    """The arguments before the zygote's own: no network, nothing writable but a scratch directory, no kit."""
-    command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--proc", "/proc"]
-    command += ["--dev", "/dev", "--ro-bind-try", "/sys/devices/system/cpu", "/sys/devices/system/cpu"]
-    for path in ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime"):
-        command += ["--ro-bind-try", path, path]
-    for path in _roots():
-        command += ["--ro-bind", path, path]
-    if any(PACKAGE.is_relative_to(path) for path in _roots()):
-        command += ["--tmpfs", str(PACKAGE)]  # an installed kit lies among the packages: hide it
-    command += ["--ro-bind", str(inside), str(inside)]
-    if gpu:
-        for path in ("/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/usr/local/nvidia"):
-            command += ["--dev-bind-try", path, path]
-    command += ["--size", str(BOX_BYTES), "--tmpfs", BOX, "--chdir", BOX, "--clearenv"]
+def bubblewrap_command(inside: Path, *, python: str = sys.executable, gpu: bool = False) -> list[str]:
+    """What stands before a zygote's own command line: no network, no capabilities, the interpreter and its packages
+    read-only, the kit hidden except for `inside`, and one scratch directory, size-capped and current.
+    """
+    # as nobody even for root: a nested namespace cannot map root without capabilities, which are all dropped
+    user = ["--uid", str(lockdown.NOBODY), "--gid", str(lockdown.NOBODY), "--cap-drop", "ALL"]
+    command = ["bwrap", "--unshare-all", "--unshare-user", *user, "--die-with-parent", "--new-session"]
+    command += ["--proc", "/proc", "--dev", "/dev"]
+    drivers = ["/sys", "/run/nvidia", "/run/opengl-driver"] if gpu else []
+    arguments, covers = _mounts([*lockdown.SYSTEM, *lockdown.roots(), *_links(python), str(inside), *drivers])
+    command += arguments
+    for device in (path for pattern in lockdown.GPU_DEVICES for path in sorted(glob.glob(pattern)) if gpu):
+        command += ["--dev-bind-try", device, device]
+    command += ["--size", str(BOX_BYTES), "--tmpfs", BOX, "--chdir", BOX]
+    for path in (*covers, "/dev", "/"):
+        command += ["--remount-ro", path]  # what bubblewrap makes itself is writable otherwise
+    command += ["--clearenv"]
     for name, value in (environment() | {"HOME": BOX, "TMPDIR": BOX}).items():
         command += ["--setenv", name, value]
     return [*command, "--"]
 
 
-def _roots() -> list[str]:
-    """The interpreter and its packages: the shortest list of folders that holds them all."""
-    places = {sys.prefix, sys.base_prefix, os.path.dirname(os.path.realpath(sys.executable))}
-    places |= {path for path in sys.path if path.endswith(("site-packages", "dist-packages")) and os.path.isdir(path)}
-    places -= {path for path in places if path.startswith("/usr/") or path == "/usr"}
-    return sorted(p for p in places if not any(p != q and Path(p).is_relative_to(q) for q in places))
+def _mounts(shown: list[str]) -> tuple[list[str], list[str]]:
+    """(arguments that show these paths and cover what is hidden below them, the covers). Parents first, so that what
+    is shown below a cover comes after it; what is visible already is not mounted again."""
+    wanted = dict.fromkeys((path for path in shown if os.path.lexists(path)), True)
+    for path in shown:
+        real = os.path.realpath(path)
+        wanted |= {path + kit.removeprefix(real): False for kit in lockdown.hidden() if kit.startswith(f"{real}/")}
+    arguments: list[str] = []
+    done: dict[str, bool] = {}
+    for path, show in sorted(wanted.items(), key=lambda item: (item[0].count("/"), item[0])):
+        above = max((other for other in done if path.startswith(f"{other}/")), key=len, default="")
+        if show == done.get(above, False):
+            continue
+        done[path] = show
+        if not show:
+            arguments += ["--tmpfs", path]
+        elif os.path.islink(path):
+            arguments += ["--symlink", os.readlink(path), path]
+        else:
+            arguments += ["--ro-bind", path, path]
+    return arguments, [path for path, show in done.items() if not show]
+
+
+def _links(path: str) -> list[str]:
+    """A path and the links it leads through: a venv's python is a chain of them."""
+    chain = [path]
+    while os.path.islink(chain[-1]) and len(chain) < 20:
+        chain.append(os.path.normpath(os.path.join(os.path.dirname(chain[-1]), os.readlink(chain[-1]))))
+    return chain

@@ -6,9 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-# importing performer_pytorch looks for its optional parts in ways that warn
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-
 PATH = Path(__file__).parents[2] / "solutions" / "attention" / "linear_attention.py"
 B, H, T, D, M = 2, 3, 11, 5, 7
 

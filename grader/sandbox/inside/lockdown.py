@@ -1,60 +1,66 @@
-"""What a child gives up before it runs the learner's code. Standard library, ctypes and libseccomp.
+"""What a process gives up before it runs a learner's code. Standard library, ctypes and, for the filter, libseccomp.
 
-Layers, each on its own:
-  namespaces  a PID, network, IPC, mount and user namespace of its own, and a fresh scratch directory
+Layers, each independent of the others:
+  namespaces  user, PID, network, IPC, host name and mounts of its own, and a fresh scratch directory
   landlock    reads only the interpreter and its packages, writes only the scratch directory
-  seccomp     no sockets, no new processes, no tracing, no mounts, no signals to others
-  limits      memory, processor time, file sizes, descriptors
+  seccomp     no sockets but pairs, no new processes, no tracing, nothing done to other processes or to metadata
+  limits      memory, processor time, file sizes, descriptors, threads; no capabilities, no core dumps
 
-A layer that fails raises OSError: nothing runs with less than was asked for.
+The zygote calls `prepare` once; for each submission the warden calls `enter` and forks, and the child calls `apply`.
+A layer that fails raises OSError: nothing runs with less than was asked for. Outside Linux there are only the limits.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import glob
 import os
 import resource
 import signal
 import struct
 import sys
-from pathlib import Path
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-BOX = "/box"  # the scratch directory in the sandbox tier
-BOX_BYTES = 64 << 20
+NAMESPACES, LANDLOCK, SECCOMP, LIMITS = LAYERS = ("namespaces", "landlock", "seccomp", "limits")
+LINUX = sys.platform == "linux"
 
-CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x4000000, 0x8000000
-CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
-CLONE_THREAD = 0x10000
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38
-LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 444, 445, 446  # the same on every architecture
-LANDLOCK_EXECUTE, LANDLOCK_READ_FILE, LANDLOCK_READ_DIR = 1 << 0, 1 << 2, 1 << 3
-LANDLOCK_ON_FILES = (1 << 0) | (1 << 1) | (1 << 2) | (1 << 14) | (1 << 15)
+BOX = "/box"  # where bubblewrap, and `enter` over it, mount the scratch directory
+BOX_BYTES, BOX_FILES = 64 << 20, 4096
+NOBODY = 65534
+SLACK = 1024  # threads that this user may start elsewhere while a child lives
 
-READABLE = (
-    "/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/localtime", "/dev/null", "/dev/zero", "/dev/urandom",
-    "/dev/random", "/proc/cpuinfo", "/proc/meminfo", "/proc/self", "/sys/devices/system/cpu", "/proc/sys/vm",
-    "/sys/fs/cgroup",
+INSIDE = os.path.dirname(os.path.realpath(__file__))
+KIT = os.path.dirname(os.path.dirname(INSIDE))
+
+# What libc, torch and numpy look at. /proc/self is not among it: it shows the mounts, and none of them needs it.
+SYSTEM = (
+    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store",
+    "/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime",
+    "/sys/devices/system/cpu", "/sys/devices/system/node", "/sys/kernel/mm/transparent_hugepage",
 )  # fmt: skip
+KERNEL = ("/dev/zero", "/dev/random", "/dev/urandom", "/proc/cpuinfo", "/proc/meminfo", "/proc/sys/vm")
+GPU_READABLE = ("/proc/driver/nvidia", "/proc/devices", "/proc/modules", "/proc/self", "/proc/sys", "/sys")
+GPU_DEVICES = ("/dev/nvidia*", "/dev/dxg", "/dev/dri/*")
 
-# Refused with EPERM whatever the arguments.
-REFUSED = (
-    "socket", "connect", "bind", "listen", "ptrace", "process_vm_readv", "process_vm_writev", "process_madvise",
-    "kexec_load", "kexec_file_load", "mount", "umount2", "pivot_root", "move_mount", "open_tree", "fsopen", "fsconfig",
-    "fsmount", "mount_setattr", "chroot", "bpf", "perf_event_open", "userfaultfd", "keyctl", "add_key", "request_key",
-    "io_uring_setup", "io_uring_enter", "io_uring_register", "setns", "unshare", "init_module", "finit_module",
-    "delete_module", "swapon", "swapoff", "reboot", "open_by_handle_at", "name_to_handle_at", "pidfd_getfd",
-    "pidfd_open", "pidfd_send_signal",
-    "rt_sigqueueinfo", "rt_tgsigqueueinfo", "tkill", "fork", "vfork", "execve", "execveat",
-    "personality", "acct", "quotactl", "syslog", "settimeofday", "clock_settime", "adjtimex", "clock_adjtime",
-    "sethostname", "setdomainname", "iopl", "ioperm", "lookup_dcookie", "vhangup", "kcmp", "shmget", "msgget", "semget",
-    "mq_open", "fanotify_init", "migrate_pages", "move_pages", "mbind", "set_mempolicy", "memfd_secret",
-)  # fmt: skip
 
-libc = ctypes.CDLL(None, use_errno=True)
-_filter: Any = None
-_mapped = 0  # bytes that the zygote maps; a child's limit comes on top
+@dataclass(frozen=True)
+class Limits:
+    """What one child may use; plain numbers, so that the host can send them as JSON."""
+
+    memory: int = 4 << 30  # bytes beyond what is mapped already; 0 for no limit
+    cpu_seconds: int = 600
+    file_bytes: int = 64 << 20
+    files: int = 256
+    processes: int = 64  # threads, where seccomp refuses new processes
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_program = b""  # what `prepare` leaves to the children
+_paths: tuple[list[str], list[str]] | None = None
+_tasks = 0
 
 
 def _checked(result: int, what: str) -> int:
@@ -64,171 +70,308 @@ def _checked(result: int, what: str) -> int:
     return result
 
 
-def prepare(layers: list[str]) -> None:
-    """In the zygote, before any fork: what all children share."""
-    global _filter, _mapped
-    if "seccomp" in layers:
-        _filter = _system_call_filter()
-    if sys.platform == "linux":
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        _mapped = pages * resource.getpagesize()
+def _prctl(what: str, option: int, *values: int) -> None:
+    padded = (*values, 0, 0, 0, 0)[:4]
+    _checked(_libc.prctl(option, *(ctypes.c_ulong(value) for value in padded)), what)
+
+
+def prepare(layers: Collection[str]) -> None:
+    """In the zygote, before any fork: build the filter and find the paths, so that children only load them."""
+    global _program, _paths, _tasks
+    if SECCOMP in layers:
+        _program = build_filter()
+    if LANDLOCK in layers:
+        _paths = readable_paths()
+    if LIMITS in layers and LINUX:
+        _tasks = _tasks_of_user()
+
+
+def enter(layers: Collection[str], limits: Mapping[str, int]) -> str | None:
+    """In the warden: enter the namespaces, so that the next fork is PID 1 and finds an empty scratch directory.
+
+    Returns that directory; None where the caller must make one.
+    """
+    if NAMESPACES not in layers:
+        return None
+    enter_namespaces()
+    if not os.path.isdir(BOX):
+        return None
+    nosuid_nodev = 0x2 | 0x4
+    options = f"size={max(BOX_BYTES, Limits(**limits).file_bytes)},nr_inodes={BOX_FILES},mode=700".encode()
+    _checked(_libc.mount(b"box", BOX.encode(), b"tmpfs", nosuid_nodev, options), "mounting the scratch directory")
+    return BOX
+
+
+def apply(layers: Collection[str], limits: Mapping[str, int], scratch: str, *, gpu: bool = False) -> None:
+    """In the child: give up what the layers name. The filter comes last, since it refuses what the others need.
+
+    gpu  leave the devices of the GPU reachable and memory unlimited: CUDA reserves far more addresses than it uses
+    """
+    if not set(layers) <= set(LAYERS):
+        raise ValueError(f"no layers called {sorted(set(layers) - set(LAYERS))}")
+    wanted = Limits(**limits)
+    die_with_parent()
+    if LIMITS in layers:
+        # outside a user namespace the kernel counts every thread of this user, whatever started it
+        others = 0 if NAMESPACES in layers else _tasks + SLACK
+        memory = 0 if gpu else wanted.memory
+        limit_resources(memory, wanted.cpu_seconds, wanted.file_bytes, wanted.files, wanted.processes + others)
+    if LANDLOCK in layers:
+        readable, listable = _paths or readable_paths()
+        devices = [path for pattern in GPU_DEVICES for path in glob.glob(pattern)] if gpu else []
+        more = GPU_READABLE if gpu else ()
+        restrict_files([*readable, *KERNEL, *more], [scratch, "/dev/null", *devices], listable)
+    if SECCOMP in layers:
+        filter_system_calls()
 
 
 def die_with_parent() -> None:
     """Be killed when the parent ends, on Linux."""
-    if sys.platform == "linux":
-        _checked(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "PR_SET_PDEATHSIG")
+    if LINUX:
+        _prctl("PR_SET_PDEATHSIG", 1, signal.SIGKILL)
 
 
-def enter(layers: list[str], limits: dict[str, int]) -> str | None:
-    """In the warden: enter new namespaces, so that the next fork is PID 1 of its own.
+# ------------------------------------------------------------------------------------------------------- namespaces
 
-    Returns the scratch directory, fresh and empty; None where the caller must make one.
+
+def enter_namespaces() -> None:
+    """New user (as nobody), PID, network, IPC, host name and mount namespaces, for a process of one thread.
+
+    The PID namespace holds from the next fork on. Its own /proc cannot be mounted inside bubblewrap, where part of
+    /proc is covered: Landlock keeps the one that is there out of reach.
     """
-    if "namespaces" not in layers:
-        return None
-    uid, gid = os.getuid(), os.getgid()
-    flags = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNS
-    _checked(libc.unshare(flags), "unshare")
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"65534 {uid} 1")
-    Path("/proc/self/gid_map").write_text(f"65534 {gid} 1")
-    options = f"size={BOX_BYTES},nr_inodes=4096,mode=700".encode()
-    _checked(libc.mount(b"box", BOX.encode(), b"tmpfs", 0x2 | 0x4, options), "mount the scratch directory")
-    return BOX
+    if not LINUX:
+        raise OSError(errno.ENOSYS, "namespaces: only Linux has them")
+    user, group = os.getuid(), os.getgid()
+    mounts, uts, ipc, users, pids, network = 1 << 17, 1 << 26, 1 << 27, 1 << 28, 1 << 29, 1 << 30
+    _checked(_libc.unshare(mounts | uts | ipc | users | pids | network), "unshare")
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{NOBODY} {user} 1"), ("gid_map", f"{NOBODY} {group} 1")):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
+    die_with_parent()  # new credentials clear it
 
 
-def apply(layers: list[str], limits: dict[str, int], scratch: str) -> None:
-    """In the child: give everything up, in the order in which the steps still work."""
-    die_with_parent()
-    if "limits" in layers:
-        limit_resources(limits)
-    if sys.platform == "linux":
-        _checked(libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "PR_SET_DUMPABLE")
-        _checked(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
-    if "namespaces" in layers:
-        _drop_capabilities()
-    if "landlock" in layers:
-        restrict_files(readable_paths(), [scratch, "/dev/null"])
-    if "seccomp" in layers:
-        filter_system_calls()
+# ----------------------------------------------------------------------------------------------------------- limits
 
 
-def limit_resources(limits: dict[str, int]) -> None:
-    """Memory, processor time, file sizes, descriptors, no core dumps."""
+def limit_resources(memory: int, seconds: int, file_bytes: int, files: int, processes: int) -> None:
+    """Lower the limits, and drop the capabilities that could raise them; `memory` comes on top of what is mapped.
+
+    After `seconds` of processor time comes SIGXCPU, which PID 1 of a namespace does not notice, a second later SIGKILL.
+    RLIMIT_NPROC does not bind the real root: there, only memory limits the number of threads.
+    """
     _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_CPU, limits["cpu_seconds"])
-    _limit(resource.RLIMIT_FSIZE, limits["file_bytes"])
-    _limit(resource.RLIMIT_NOFILE, limits["files"])
-    if limits["memory"] and sys.platform == "linux":  # macOS ignores it
-        _limit(resource.RLIMIT_AS, _mapped + limits["memory"])
+    _limit(resource.RLIMIT_CPU, seconds, grace=1)
+    _limit(resource.RLIMIT_FSIZE, file_bytes)
+    _limit(resource.RLIMIT_NOFILE, files)
+    if not LINUX:
+        return
+    _limit(resource.RLIMIT_NPROC, processes)
+    if memory:
+        with open("/proc/self/statm") as file:
+            mapped = int(file.read().split()[0]) * resource.getpagesize()
+        _limit(resource.RLIMIT_AS, mapped + memory)
+    _prctl("PR_SET_DUMPABLE", 4, 0)
+    version_3_of_this_process = struct.pack("=Ii", 0x20080522, 0)
+    _checked(_libc.capset(version_3_of_this_process, bytes(24)), "capset")
 
 
-def _limit(which: int, value: int) -> None:
-    _, hard = resource.getrlimit(which)
-    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(which, (value, value))
+def _limit(which: int, value: int, grace: int = 0) -> None:
+    """Never above the hard limit in force, which an ordinary user cannot raise."""
+    hard = resource.getrlimit(which)[1]
+    ceiling = sys.maxsize if hard == resource.RLIM_INFINITY else hard
+    resource.setrlimit(which, (min(value, ceiling), min(value + grace, ceiling)))
 
 
-def _drop_capabilities() -> None:
-    header = struct.pack("<Ii", 0x20080522, 0)  # version 3, this process
-    _checked(libc.capset(header, struct.pack("<6I", *[0] * 6)), "capset")
+def _tasks_of_user() -> int:
+    """The threads that this user has, as far as can be seen."""
+    found, user = 0, os.getuid()
+    for entry in os.scandir("/proc"):
+        try:
+            if entry.name.isdigit() and entry.stat().st_uid == user:
+                found += len(os.listdir(f"{entry.path}/task"))
+        except OSError:
+            continue  # it ended meanwhile
+    return found
 
 
-def readable_paths() -> list[str]:
-    """What the interpreter and the packages need; the kit itself is left out where it is installed among them."""
-    paths = [*READABLE, sys.base_prefix, str(Path(__file__).resolve().parent)]
-    kit = Path(__file__).resolve().parents[2]
-    for place in {sys.prefix, sys.exec_prefix}:
-        if kit.name != "grader" or not kit.is_relative_to(place):
-            paths.append(place)
+# --------------------------------------------------------------------------------------------------------- landlock
+
+WRITE_FILE, READ_FILE, READ_DIR, MAKE_CHAR, MAKE_BLOCK, TRUNCATE, IOCTL = (1 << n for n in (1, 2, 3, 6, 11, 14, 15))
+ON_FILES = WRITE_FILE | READ_FILE | TRUNCATE | IOCTL
+RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # version of the interface -> how many bits of rights it knows
+
+
+def roots() -> list[str]:
+    """The folders of the interpreter and its packages. Not the prefixes themselves: one may be a clone of the kit."""
+    prefixes = {sys.prefix, sys.base_prefix, os.path.realpath(sys.base_prefix)}
+    parts = ("bin", "lib", "lib32", "lib64", "pyvenv.cfg")
+    return sorted(f"{prefix}/{part}" for prefix in prefixes for part in parts if os.path.exists(f"{prefix}/{part}"))
+
+
+def hidden() -> list[str]:
+    """Where hidden suites and solutions lie: the kit's package, and the clone around it if there is one."""
+    if os.listdir(KIT) == ["sandbox"]:
+        return []  # bubblewrap has covered them
+    clone = os.path.dirname(KIT)
+    return [KIT, clone] if all(os.path.exists(f"{clone}/{name}") for name in ("pyproject.toml", "solutions")) else [KIT]
+
+
+def readable_paths() -> tuple[list[str], list[str]]:
+    """(what may be read with all that is below it, what may only be listed): Landlock cannot except a subfolder,
+    so a folder that holds the kit is replaced by its other entries. Its names can still be listed, as imports need."""
+    away, waiting, done = hidden(), [*SYSTEM, *roots()], set[str]()
+    readable, listable = [INSIDE], []
+    while waiting:
+        path = os.path.realpath(waiting.pop())
+        if path in away or path in done or not os.path.exists(path):
             continue
-        for folder in [Path(place), *kit.relative_to(place).parents]:
-            paths += _siblings(Path(place) / folder, kit)
-    return paths
+        done.add(path)
+        if any(kit.startswith(f"{path}/") for kit in away):
+            listable.append(path)
+            waiting += [entry.path for entry in os.scandir(path) if not entry.is_symlink()]  # it may lead anywhere
+        else:
+            readable.append(path)
+    return readable, listable
 
 
-def _siblings(folder: Path, kit: Path) -> list[str]:
-    """The entries of a folder on the way to the kit, but not the way itself."""
-    return [str(entry) for entry in folder.iterdir() if entry != kit and not kit.is_relative_to(entry)]
+def restrict_files(readable: Iterable[str], writable: Iterable[str], listable: Iterable[str] = ()) -> int:
+    """Landlock: nothing below other paths can be opened, made, moved or removed. Returns the interface's version.
 
-
-def landlock_version() -> int:
-    """The version of Landlock that the kernel offers; raises OSError where there is none."""
-    return _checked(libc.syscall(LANDLOCK_CREATE, None, 0, 1), "landlock")
-
-
-def restrict_files(readable: list[str], writable: list[str]) -> int:
-    """Landlock: nothing but these paths, and, where the kernel can, no TCP and no signals outward."""
+    From version 4 on it refuses TCP too, from 6 on signals and abstract sockets outward. Paths that do not exist are
+    left out. It binds one thread and what that starts, so it refuses to run beside other threads.
+    """
     version = landlock_version()
-    files = (1 << 13) - 1
-    for since, bit in ((2, 13), (3, 14), (5, 15)):
-        files |= (version >= since) << bit
-    attributes = struct.pack("<QQQ", files, 3 if version >= 4 else 0, 3 if version >= 6 else 0)
-    size = 24 if version >= 6 else 16 if version >= 4 else 8
-    rules = _checked(libc.syscall(LANDLOCK_CREATE, ctypes.c_char_p(attributes), size, 0), "landlock")
+    if len(os.listdir("/proc/self/task")) > 1:
+        raise OSError(errno.EBUSY, "landlock: other threads of this process would stay free")
+    rights = (1 << RIGHTS[min(version, max(RIGHTS))]) - 1
+    attributes = struct.pack("=QQQ", rights, 3, 3)[: 24 if version >= 6 else 16 if version >= 4 else 8]
+    rules = _landlock(444, attributes, len(attributes), 0)
     try:
-        for path in readable:
-            _allow(rules, path, files & (LANDLOCK_EXECUTE | LANDLOCK_READ_FILE | LANDLOCK_READ_DIR))
-        for path in writable:
-            _allow(rules, path, files)
-        _checked(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
-        _checked(libc.syscall(LANDLOCK_RESTRICT, rules, 0), "landlock")
+        for paths, access in (
+            (readable, READ_FILE | READ_DIR), (writable, ~(MAKE_CHAR | MAKE_BLOCK)), (listable, READ_DIR),
+        ):  # fmt: skip
+            for path in paths:
+                _allow(rules, path, access & rights)
+        _prctl("PR_SET_NO_NEW_PRIVS", 38, 1)
+        _landlock(446, rules, 0)
     finally:
         os.close(rules)
     return version
 
 
+def landlock_version() -> int:
+    """The version of the interface that this kernel offers. Raises OSError where there is none."""
+    if not LINUX:
+        raise OSError(errno.ENOSYS, "landlock: only Linux has it")
+    return _landlock(444, None, 0, 1)
+
+
+def _landlock(number: int, *values: Any) -> int:
+    """A system call by its number, which is the same on every architecture."""
+    return _checked(_libc.syscall(number, *(ctypes.c_long(v) if isinstance(v, int) else v for v in values)), "landlock")
+
+
 def _allow(rules: int, path: str, access: int) -> None:
     try:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except OSError:
-        return  # not on this system: nothing to allow
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return  # nothing there that a child could reach either
     try:
-        if not os.path.isdir(path):
-            access &= LANDLOCK_ON_FILES
-        rule = ctypes.c_char_p(struct.pack("<Qi", access, place))
-        _checked(libc.syscall(LANDLOCK_ADD, rules, 1, rule, 0), f"landlock {path}")
+        access &= -1 if os.path.isdir(path) else ON_FILES
+        _landlock(445, rules, 1, struct.pack("=Qi", access, place), 0)
     finally:
         os.close(place)
 
 
-def _libseccomp() -> Any:
-    """pyseccomp, which asks ldconfig or a compiler where the library is: slow, and neither is in the sandbox."""
-    import ctypes.util  # CDLL(None) is the C library of this process
+# ---------------------------------------------------------------------------------------------------------- seccomp
 
-    util: Any = ctypes.util
-    find, util.find_library = ctypes.util.find_library, {"seccomp": "libseccomp.so.2"}.get
+# Refused with EPERM whatever the arguments. Landlock knows nothing of metadata (chmod to utimensat), nor before its
+# version 3 of truncation, nor of named Unix sockets, behind which a session bus starts programs for whoever asks.
+REFUSED = """
+    fork vfork execve execveat socket connect bind listen
+    ptrace process_vm_readv process_vm_writev process_madvise process_mrelease kcmp pidfd_open pidfd_getfd
+    pidfd_send_signal setpriority ioprio_set migrate_pages move_pages
+    chmod fchmod fchmodat chown fchown lchown fchownat setxattr lsetxattr fsetxattr removexattr lremovexattr
+    fremovexattr utime utimes futimesat utimensat truncate inotify_init inotify_init1 fanotify_init
+    mount umount umount2 pivot_root chroot move_mount open_tree fsopen fsconfig fsmount fspick mount_setattr
+    setns unshare open_by_handle_at name_to_handle_at quotactl quotactl_fd swapon swapoff
+    bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register add_key request_key keyctl
+    shmget msgget semget mq_open memfd_create memfd_secret
+    kexec_load kexec_file_load init_module finit_module delete_module reboot acct syslog personality modify_ldt
+    iopl ioperm vm86 vhangup settimeofday clock_settime adjtimex clock_adjtime sethostname setdomainname
+"""
+NEWER = (452, 463, 466, 467, 469)  # fchmodat2, setxattrat, removexattrat, open_tree_attr, file_setattr; everywhere
+ABSENT = ("clone3", "openat2")  # their flags lie in memory; libc falls back to calls whose flags can be checked
+OWN_PID = 0x5EE1F00D  # stands for the child's PID in the prepared filter
+ANY = 0xFFFFFFFF  # the kernel reads these arguments as 32 bits: comparing 64 could be evaded by setting upper ones
+
+# Refused when an argument: is not equal to (calls, which argument, value) ...
+UNLESS = (
+    ("prlimit64 sched_setaffinity sched_setscheduler sched_setparam sched_setattr", 0, 0),  # itself
+    ("kill tgkill tkill rt_sigqueueinfo rt_tgsigqueueinfo", 0, OWN_PID),
+)
+# ... or, under a mask, is equal to (calls, which argument, mask, values)
+IF = (
+    ("clone", 0, 0x10000, (0,)),  # CLONE_THREAD: threads only
+    ("socketpair", 1, 0xF, (2, 3)),  # datagrams, which may be sent to any named socket
+    ("open", 1, os.O_TRUNC | os.O_ACCMODE, (os.O_TRUNC,)),  # truncates what Landlock lets it read
+    ("openat", 2, os.O_TRUNC | os.O_ACCMODE, (os.O_TRUNC,)),
+    ("fcntl", 1, ANY, (8, 10, 15)),  # F_SETOWN, F_SETSIG, F_SETOWN_EX: signals to others by way of a file
+    ("ioctl", 1, ANY, (0x5412, 0x541C, 0x8901, 0x8902)),  # TIOCSTI, TIOCLINUX; FIOSETOWN, SIOCSPGRP
+    ("prctl", 0, ANY, (1, 4)),  # PR_SET_PDEATHSIG, PR_SET_DUMPABLE
+)
+
+
+def _libseccomp() -> Any:
+    """pyseccomp asks ldconfig or a compiler where its library is; here the loader finds it, in a tenth of the time."""
+    import ctypes.util
+
+    find = ctypes.util.find_library
+    ctypes.util.find_library = lambda name: "libseccomp.so.2" if name == "seccomp" else None  # None: the C library
     try:
         import pyseccomp
-    except (ImportError, RuntimeError) as error:
+    except (ImportError, OSError, RuntimeError) as error:
         raise OSError(errno.ENOSYS, f"libseccomp: {error}") from None
     finally:
-        util.find_library = find
+        ctypes.util.find_library = find
     return pyseccomp
 
 
-def _system_call_filter() -> Any:
-    """The filter, built once; loading it is left to each child."""
+def build_filter() -> bytes:
+    """The filter as a program for the kernel, where OWN_PID stands for the PID. Raises OSError without libseccomp."""
     seccomp = _libseccomp()
     built = seccomp.SyscallFilter(seccomp.ALLOW)
-    refuse = seccomp.ERRNO(errno.EPERM)
-    for name in REFUSED:
-        try:
-            built.add_rule(refuse, name)
-        except (OSError, ValueError, RuntimeError):
-            continue  # a system call that this architecture or library does not know
-    built.add_rule(refuse, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, CLONE_THREAD, 0))
-    built.add_rule(seccomp.ERRNO(errno.ENOSYS), "clone3")  # libc falls back to clone, whose flags can be read
-    built.add_rule(refuse, "ioctl", seccomp.Arg(1, seccomp.EQ, 0x5412))  # TIOCSTI types into the terminal
-    return built
+    built.set_attr(seccomp.Attr.ACT_BADARCH, seccomp.KILL_PROCESS)
+
+    def refuse(names: Iterable[str | int], *conditions: Any, code: int = errno.EPERM) -> None:
+        for name in names:
+            number = seccomp.resolve_syscall(seccomp.Arch.NATIVE, name) if isinstance(name, str) else name
+            if number != -1:  # -1: a call that this library does not know
+                built.add_rule(seccomp.ERRNO(code), number, *conditions)
+
+    refuse([*REFUSED.split(), *NEWER])
+    refuse(ABSENT, code=errno.ENOSYS)
+    for names, argument, value in UNLESS:
+        refuse(names.split(), seccomp.Arg(argument, seccomp.NE, value))
+    for names, argument, mask, values in IF:
+        for value in values:
+            refuse(names.split(), seccomp.Arg(argument, seccomp.MASKED_EQ, mask, value))
+    with open(os.memfd_create("filter"), "w+b") as file:
+        built.export_bpf(file)
+        file.seek(0)
+        return file.read()
 
 
 def filter_system_calls() -> None:
-    """seccomp: load the filter, with signals allowed to this process alone."""
-    if _filter is None:
-        raise OSError(errno.ENOSYS, "the system-call filter was not prepared")
-    seccomp = _libseccomp()
-    for name in ("kill", "tgkill"):
-        _filter.add_rule(seccomp.ERRNO(errno.EPERM), name, seccomp.Arg(0, seccomp.NE, os.getpid()))
-    _filter.load()
+    """seccomp: load the filter, prepared or built now, with this process as the only one it may signal."""
+    steps = struct.Struct("=HBBI")
+    jump_if_equal = 0x15
+    program = b"".join(
+        steps.pack(code, yes, no, os.getpid() if (code, value) == (jump_if_equal, OWN_PID) else value)
+        for code, yes, no, value in steps.iter_unpack(_program or build_filter())
+    )
+    memory = ctypes.create_string_buffer(program, len(program))
+    header = ctypes.create_string_buffer(struct.pack("@HP", len(program) // steps.size, ctypes.addressof(memory)))
+    _prctl("PR_SET_NO_NEW_PRIVS", 38, 1)
+    _prctl("seccomp", 22, 2, ctypes.addressof(header))

@@ -145,9 +145,9 @@ def _child(request: dict[str, Any], connection_fd: int, output_fd: int, scratch:
         os.chdir(scratch)
         os.environ.update(TMPDIR=scratch, HOME=scratch)
         tempfile.tempdir = None
-        if "torch" in sys.modules:
-            sys.modules["torch"].set_num_threads(request["threads"])
         lockdown.apply(request["layers"], request["limits"], scratch)
+        if "torch" in sys.modules:  # only now: it starts threads, and Landlock binds those that come after it
+            sys.modules["torch"].set_num_threads(request["threads"])
         gc.enable()
         child.serve(connection)
         code = 0
