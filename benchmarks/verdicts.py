@@ -20,7 +20,8 @@ from rich.table import Table
 from grader import catalog, source
 from grader.engine import Engine, packages
 from grader.plugin import run
-from grader.sandbox.host import Limits, Zygote
+from grader.sandbox.host import Zygote
+from grader.sandbox.inside.lockdown import Limits
 
 COLD, WARM, FORKS = 7, 9, 40
 GRADE = [sys.executable, "-c", "from grader.cli import main; main()"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from grader.plugin import examples, run
 from grader.plugin.calls import Result, Runner, Source
 from grader.plugin.submission import Submission, Trial, missing_message, trace
 from grader.sandbox import layers, rules
-from grader.sandbox.host import Limits, Pool
+from grader.sandbox.host import Pool
+from grader.sandbox.inside.lockdown import Limits
 from grader.verdict import Cause, Diagnosis, Outcome, Status, TestResult, Verdict
 
 MAX_OUTPUT = 4000
@@ -86,7 +86,7 @@ class Engine:
                 if not self.tiers:
                     raise
                 self.pool.close()
-                self.pool = Pool(self.tiers.pop(0))
+                self.pool = Pool(self.tiers.pop(0), gpu=self.pool.gpu)
 
     def name(self, entry: Entry, trials: list[Trial]) -> list[Diagnosis]:
         """The mistakes that explain failed tests of an earlier grading."""
@@ -115,6 +115,9 @@ class Engine:
     ) -> Verdict:
         """Grade one file. Never raises for what is in the file; raises Fault when the kit is broken."""
         started = time.perf_counter()
+        if (device == "cuda") != self.pool.gpu:  # only a sandbox that is to use the GPU sees it
+            self.pool.close()
+            self.pool = Pool(self.pool.tier, gpu=device == "cuda")
         order = Order(entry, file, seed, device, part, performance, diagnose, threads, remember)
         self.repro, self.failed = None, []
         verdict = Verdict(entry.path, str(file), Status.ERROR, seed=seed, device=device, isolation=self.tier)
@@ -287,11 +290,3 @@ def _import_hint(loaded: Result) -> str:
 def packages(entry: Entry) -> tuple[str, ...]:
     """What the sandbox of an exercise imports before it forks."""
     return ("torch", "numpy", "torch.utils.flop_counter") if "torch" in entry.card.needs else tuple(entry.card.needs)
-
-
-def gpu_present() -> bool:
-    """Whether this machine seems to have an NVIDIA GPU, found without touching CUDA."""
-    return shutil.which("nvidia-smi") is not None
-
-
-__all__ = ["Engine", "Fault", "gpu_present", "packages"]

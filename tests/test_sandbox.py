@@ -13,7 +13,8 @@ import pytest
 
 from grader.catalog import PACKAGE, content
 from grader.sandbox import layers
-from grader.sandbox.host import ChildGone, Limits, Zygote
+from grader.sandbox.host import ChildGone, Zygote
+from grader.sandbox.inside.lockdown import Limits
 
 FOUND = layers.probe_layers()
 BEST = layers.best_tier(FOUND)

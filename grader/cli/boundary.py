@@ -70,7 +70,7 @@ def versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"grader": __version__, "python": platform.python_version(), "platform": platform.platform()}
-    for package in ("torch", "numpy", "pytest", "click", "rich", "safetensors", "watchfiles"):
+    for package in ("torch", "numpy", "pytest", "click", "rich", "watchfiles"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -13,8 +13,9 @@ from typing import Any
 
 from grader.compare import Opaque
 from grader.cost import Cost
-from grader.sandbox.host import Child, ChildGone, Limits, Zygote
+from grader.sandbox.host import Child, ChildGone, Zygote
 from grader.sandbox.inside import wire
+from grader.sandbox.inside.lockdown import Limits
 from grader.verdict import Cause
 
 IMPORT_LIMIT = 10.0

@@ -22,6 +22,7 @@ from typing import Any
 from grader.errors import Fault
 from grader.sandbox import layers as isolation
 from grader.sandbox.inside import wire
+from grader.sandbox.inside.lockdown import Limits
 
 INSIDE = Path(__file__).resolve().parent / "inside"
 START_LIMIT = 120.0  # a cold disk may take this long to import torch
@@ -40,17 +41,6 @@ spec.loader.exec_module(module)
 from inside import zygote
 zygote.main(fd)
 """
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one child may use."""
-
-    memory: int = 4 << 30  # bytes beyond what the zygote already maps
-    cpu_seconds: int = 600
-    file_bytes: int = 64 << 20
-    files: int = 256
-    processes: int = 64
 
 
 @dataclass(frozen=True)
@@ -141,7 +131,7 @@ class Zygote:
         connection, theirs = socket.socketpair()
         report, their_report = socket.socketpair()
         read_end, write_end = os.pipe()
-        request = {"layers": sorted(self.layers), "limits": vars(limits), "threads": threads}
+        request = {"layers": sorted(self.layers), "limits": vars(limits), "threads": threads, "gpu": self.gpu}
         try:
             fds = [theirs.fileno(), their_report.fileno(), write_end]
             socket.send_fds(self.control, [json.dumps(request).encode()], fds)
@@ -273,7 +263,8 @@ class Child:
         ending = self.close(grace=2.0)
         if ending.fault:
             return ChildGone("fault", ending.fault)
-        if ending.signal == signal.SIGXCPU:
+        # a child that is PID 1 does not notice SIGXCPU; SIGKILL follows a second later
+        if ending.signal == signal.SIGXCPU or (ending.signal == signal.SIGKILL and ending.cpu >= Limits.cpu_seconds):
             return ChildGone("timeout", "it used up its processor time")
         if ending.signal == signal.SIGKILL:
             return ChildGone("out_of_memory", "the system killed it, most likely for its use of memory")

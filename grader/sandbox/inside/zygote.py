@@ -145,7 +145,7 @@ def _child(request: dict[str, Any], connection_fd: int, output_fd: int, scratch:
         os.chdir(scratch)
         os.environ.update(TMPDIR=scratch, HOME=scratch)
         tempfile.tempdir = None
-        lockdown.apply(request["layers"], request["limits"], scratch)
+        lockdown.apply(request["layers"], request["limits"], scratch, gpu=request["gpu"])
         if "torch" in sys.modules:  # only now: it starts threads, and Landlock binds those that come after it
             sys.modules["torch"].set_num_threads(request["threads"])
         gc.enable()

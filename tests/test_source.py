@@ -1,0 +1,100 @@
+"""What is derived from a solution's text, and how exercises are found."""
+
+from __future__ import annotations
+
+import pytest
+
+from grader import catalog, source
+from grader.errors import UnknownExercise
+from grader.exercise import Mistake
+from grader.plugin import run
+
+SOLUTION = '''"""# Squares
+
+>>> square(2)
+4
+"""
+
+
+def square(x: int, *, times: int = 1) -> int:
+    """The square."""
+    ### BEGIN SOLUTION
+    return times * x * x
+    ### END SOLUTION
+
+
+class Box:
+    """A box."""
+
+    def put(self, x):
+        ### BEGIN SOLUTION
+        self.x = x
+        ### END SOLUTION
+
+    def given(self):
+        return 1
+
+
+def helper():
+    return 2
+'''
+
+
+def test_the_stub():
+    stub = source.stub(SOLUTION)
+    assert "times * x" not in stub and "self.x" not in stub
+    assert '    """The square."""\n    # YOUR CODE HERE\n    raise NotImplementedError()\n' in stub
+    assert "        # YOUR CODE HERE\n        raise NotImplementedError()\n" in stub
+    assert "return 2" in stub
+    compile(stub, "stub", "exec")
+
+
+def test_parts_are_what_the_learner_writes():
+    square, box = source.parts(SOLUTION)
+    assert (square.name, square.signature, square.stubs) == ("square", "def square(x, *, times=1)", ("square",))
+    assert (box.name, box.signature, box.stubs) == ("Box", "class Box", ("Box.put",))
+
+
+@pytest.mark.parametrize("entry", catalog.entries(), ids=lambda entry: entry.slug)
+def test_handed_out_stubs_are_derived_and_hold_no_answer(entry):
+    stub = entry.stub.read_text(encoding="utf-8")
+    assert stub == source.stub(entry.solution.read_text(encoding="utf-8"))
+    assert source.BEGIN not in stub and source.END not in stub
+
+
+def test_applying_a_mistake():
+    assert "times + x" in source.apply(Mistake("m", "s", {"times * x": "times + x"}), SOLUTION)
+    for old in ("nowhere", "return"):
+        with pytest.raises(ValueError, match="places instead of one"):
+            source.apply(Mistake("m", "s", {old: "x"}), SOLUTION)
+
+
+def test_the_answer_is_shown_without_markers_and_statement():
+    answer = source.answer(SOLUTION)
+    assert answer.startswith("def square")
+    assert "###" not in answer and "# Squares" not in answer
+    assert "-    return times * x * x\n" in source.diff(SOLUTION, SOLUTION.replace("times * x * x", "0"))
+
+
+def test_names_find_exercises():
+    adamw = catalog.find("adamw")
+    for name in ("optimizers/adamw", "adamw.py", "exercises/optimizers/adamw.py", str(adamw.stub)):
+        assert catalog.find(name) == adamw
+    assert catalog.find("leetcode/maximum_gap.py").slug == "maximum_gap"
+    assert [e.slug for e in catalog.select("nlp")] == ["bpe", "ngram"]
+    assert catalog.select("all") == catalog.entries()
+    assert len({e.slug for e in catalog.entries()}) == len(catalog.entries())
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("adam", "adamw"), ("maximun_gap", "maximum_gap"), ("ropes", "rope"), ("LINEAR-attention", "linear_attention")],
+)
+def test_unknown_names_come_with_near_ones(name, near):
+    with pytest.raises(UnknownExercise, match=f"did you mean `{near}`"):
+        catalog.find(name)
+
+
+@pytest.mark.parametrize("entry", catalog.entries(), ids=lambda entry: entry.slug)
+def test_cards_read_as_text_are_the_cards_imported(entry):
+    assert entry.card == run.load(entry).EXERCISE
