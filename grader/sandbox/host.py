@@ -270,7 +270,7 @@ class Child:
             return ChildGone("out_of_memory", "the system killed it, most likely for its use of memory")
         if ending.signal:
             name = signal.Signals(ending.signal).name if ending.signal in set(signal.Signals) else str(ending.signal)
-            words = {"SIGSEGV": "a segmentation fault", "SIGABRT": "an abort", "SIGBUS": "a bus error"}
+            words = {"SIGSEGV": "a segmentation fault (or an abort)", "SIGABRT": "an abort", "SIGBUS": "a bus error"}
             return ChildGone("crashed", f"the process crashed with {words.get(name, name)}")
         return ChildGone("crashed", f"the process ended itself with exit code {ending.exit} (`os._exit`?)")
 
