@@ -84,14 +84,14 @@ def failing_calls(case: Case, reference: Runner, trials: list[Trial], memory: Me
     """The calls of the failed tests whose results differ from the solution's."""
     pairs = [(call, got, trial.test) for trial in trials for call, got in trial.calls]
     pairs = [pair for pair in pairs if not (pair[1].error and pair[1].error.kind == "stub")][:MAX_CALLS]
-    if any(not call.metered and got.ended is None for call, got, _ in pairs):
-        pairs = [pair for pair in pairs if not pair[0].metered]  # a wrong value says more than a cost, and sooner
     rights = memory.get(case.solution, [call for call, _, _ in pairs], reference.run)
-    return [
+    failing = [
         Failing(call, got, right, test)
         for (call, got, test), right in zip(pairs, rights, strict=True)
         if not same(got, right)
     ]
+    plain = [item for item in failing if not item.call.metered and item.got.ended is None]
+    return plain or failing  # a wrong value says more than a cost, and sooner
 
 
 def name(case: Case, runner: Runner, failing: list[Failing], memory: Memory) -> list[Diagnosis]:
