@@ -26,7 +26,7 @@ MOST = 3  # names at most
 FIRSTS = 4  # calls that a mistake is tried on first; one that explains none of them is let go
 MAX_CALLS = 40  # failing calls that are replayed
 ALIKE = 1.05  # costs within this factor are the same cost
-SLACK = {"peak_bytes": 2048}  # what Python's own allocations vary by from run to run
+NOISE = 2048  # bytes that the peak of plain Python varies by from run to run; all else is counted exactly
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,11 @@ def failing_calls(case: Case, reference: Runner, trials: list[Trial], memory: Me
     pairs = [(call, got, trial.test) for trial in trials for call, got in trial.calls]
     pairs = [pair for pair in pairs if not (pair[1].error and pair[1].error.kind == "stub")][:MAX_CALLS]
     rights = memory.get(case.solution, [call for call, _, _ in pairs], reference.run)
-    failing = [
+    return [
         Failing(call, got, right, test)
         for (call, got, test), right in zip(pairs, rights, strict=True)
         if not same(got, right)
     ]
-    plain = [item for item in failing if not item.call.metered and item.got.ended is None]
-    return plain or failing  # a wrong value says more than a cost, and sooner
 
 
 def name(case: Case, runner: Runner, failing: list[Failing], memory: Memory) -> list[Diagnosis]:
@@ -109,12 +107,21 @@ def name(case: Case, runner: Runner, failing: list[Failing], memory: Memory) -> 
         pairs = zip(results, items, strict=True)
         return sum(same(result, item.got) and not same(result, item.right) for result, item in pairs)
 
-    firsts = list({item.test: item for item in reversed(failing)}.values())[-FIRSTS:]
+    def most(mistakes: list[Mistake], items: list[Failing]) -> tuple[list[Mistake], int]:
+        scores = [(explained(mistake, items), mistake) for mistake in mistakes]
+        best = max((score for score, _ in scores), default=0)
+        return [mistake for score, mistake in scores if score == best], best
+
+    # a wrong value says more than a cost, and sooner: metered calls and ends only break ties
+    ties = [item for item in failing if item.call.metered or item.got.ended]
+    items = [item for item in failing if not (item.call.metered or item.got.ended)]
+    items, ties = (items, ties) if items else (ties, [])
+    firsts = list({item.test: item for item in reversed(items)}.values())[-FIRSTS:]
     promising = [mistake for mistake in case.mistakes if explained(mistake, firsts)] or case.mistakes
-    scores = [(explained(mistake, failing), mistake) for mistake in promising]
-    most = max((score for score, _ in scores), default=0)
-    named = [mistake for score, mistake in scores if score == most and most > 0]
-    return [Diagnosis(mistake.name, mistake.says, most, len(failing)) for mistake in named[:MOST]]
+    named, best = most(promising, items)
+    if best and len(named) > 1 and ties:
+        named, _ = most(named, ties)
+    return [Diagnosis(mistake.name, mistake.says, best, len(items)) for mistake in named[:MOST] if best]
 
 
 def stateful(runner: Runner, failing: list[Failing]) -> set[str]:
@@ -154,11 +161,16 @@ def _same_value(a: Any, b: Any) -> bool:
 
 
 def _same_cost(a: Cost | None, b: Cost | None) -> bool:
-    """Costs are the same when every figure is within a few per cent; a handful of operators is no difference."""
+    """Costs are the same when every figure is within a few per cent."""
     if a is None or b is None:
         return a is b
     mine, other = a.figures(), b.figures()
     return all(
-        math.isclose(mine.get(metric, 0), other.get(metric, 0), rel_tol=ALIKE - 1, abs_tol=SLACK.get(metric, 4))
+        math.isclose(
+            mine.get(metric, 0),
+            other.get(metric, 0),
+            rel_tol=ALIKE - 1,
+            abs_tol=NOISE if metric == "peak_bytes" and a.operators is None else 0,
+        )
         for metric in mine.keys() | other.keys()
     )
