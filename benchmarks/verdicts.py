@@ -23,7 +23,7 @@ from grader.plugin import run
 from grader.sandbox.host import Zygote
 from grader.sandbox.inside.lockdown import Limits
 
-COLD, WARM, FORKS = 7, 9, 40
+COLD, WARM, FORKS = 5, 7, 40
 GRADE = [sys.executable, "-c", "from grader.cli import main; main()"]
 EMPTY = dict(op="load", source="", filename="x.py", seed=0, rules=[], stubs=[], device="cpu")
 
