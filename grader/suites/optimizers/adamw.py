@@ -1,4 +1,6 @@
-"""Hidden suite for optimizers/adamw: trajectories against `torch.optim` in float64."""
+"""Hidden suite for optimizers/adamw: trajectories by the papers' formulas in float64."""
+
+import functools
 
 import pytest
 import torch
@@ -181,18 +183,46 @@ def problem(draw, steps=6, dtype=torch.float64, size=1.0):
     return start, grads
 
 
-def oracle(name, start, grads, hyper, settings=None):
-    """The trajectory of torch.optim, in the process that never sees the learner's code."""
-    params = [torch.nn.Parameter(p.clone()) for p in start]
-    groups = params if settings is None else [{"params": [p], **own} for p, own in zip(params, settings, strict=True)]
-    optimizer = getattr(torch.optim, name)(groups, **hyper)
-    path = []
-    for step in grads:
-        for p, g in zip(params, step, strict=True):
-            p.grad = None if g is None else g.clone()
-        optimizer.step()
-        path.append([p.detach().clone() for p in params])
+def sgd(w, grads, lr, momentum=0.0, weight_decay=0.0, nesterov=False):
+    """The path of one parameter under SGD with momentum, by Sutskever et al. as PyTorch writes it."""
+    buffer, path = None, []
+    for g in grads:
+        if g is not None:
+            g = g + weight_decay * w
+            buffer = g if buffer is None else momentum * buffer + g
+            w = w - lr * (g + momentum * buffer if nesterov else buffer if momentum else g)
+        path.append(w)
     return path
+
+
+def adam(w, grads, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, amsgrad=False, decoupled=False):
+    """The path of one parameter under Adam (algorithm 1), or AdamW (algorithm 2 of Loshchilov & Hutter)."""
+    (beta1, beta2), t, path = betas, 0, []
+    m = v = largest = torch.zeros_like(w)
+    for g in grads:
+        if g is not None:
+            t += 1
+            g = g if decoupled else g + weight_decay * w
+            m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
+            largest = torch.maximum(largest, v)
+            root = ((largest if amsgrad else v) / (1 - beta2**t)).sqrt()
+            decay = weight_decay * w if decoupled else 0.0
+            w = w - lr * (m / (1 - beta1**t) / (root + eps) + decay)
+        path.append(w)
+    return path
+
+
+def oracle(name, start, grads, hyper, settings=None):
+    """The trajectory by the papers' formulas, each parameter by itself.
+
+    Not `torch.optim`, whose first optimizer imports the compiler (two seconds); `tests/oracles` compares the two.
+    """
+    rule = {"SGD": sgd, "Adam": adam, "AdamW": functools.partial(adam, decoupled=True)}[name]
+    defaults = {"weight_decay": 0.01} if name == "AdamW" else {}
+    own = settings or [{}] * len(start)
+    columns = [[step[number] for step in grads] for number in range(len(start))]
+    paths = [rule(w, c, **{**defaults, **hyper, **extra}) for w, c, extra in zip(start, columns, own, strict=True)]
+    return [list(step) for step in zip(*paths, strict=True)]
 
 
 ADAM = dict(lr=0.02, betas=(0.8, 0.95), eps=1e-6)
