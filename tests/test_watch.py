@@ -275,9 +275,13 @@ def start(place, kit, *arguments):
         "watch",
         *arguments,
     ]
-    return subprocess.Popen(
-        command, cwd=place.root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # a gate that runs in the background inherits an ignored Ctrl-C
+    return subprocess.Popen(command, cwd=place.root, **pipes, preexec_fn=hear_ctrl_c)
+
+
+def hear_ctrl_c():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_the_command_grades_on_save_and_quits(place, tmp_path):
@@ -311,5 +315,6 @@ def test_ctrl_c_ends_the_command_with_130(place, tmp_path):
         assert process.stderr.read().rstrip().endswith("interrupted")
     finally:
         process.kill()
+        process.wait()
         for stream in (process.stdin, process.stdout, process.stderr):
             stream.close()
