@@ -6,6 +6,7 @@ import torch
 from grader.compare import assert_close, assert_equal, assert_that
 from grader.cost import assert_cost, assert_growth
 from grader.exercise import Exercise, Mistake, probe
+from grader.probes import vjp
 
 EXERCISE = Exercise(
     title="Linear attention",
@@ -79,7 +80,7 @@ def rounded_map(module, x):
 def quotient(module, numerator, denominator, upstream):
     """The gradients of both arguments of `normalise`."""
     leaves = [numerator.clone().requires_grad_(), denominator.clone().requires_grad_()]
-    return list(torch.autograd.grad(module.normalise(*leaves), leaves, upstream))
+    return vjp([module.normalise(*leaves)], leaves, [upstream])
 
 
 @probe
@@ -87,7 +88,7 @@ def gradients(module, name, q, k, v, upstream, **call):
     """The output, and what reaches q, k and v when `upstream` arrives at it."""
     leaves = [x.clone().requires_grad_() for x in (q, k, v)]
     y = output_of(getattr(module, name)(*leaves, **call))
-    return y.detach(), list(torch.autograd.grad(y, leaves, upstream))
+    return y.detach(), vjp([y], leaves, [upstream])
 
 
 @probe
@@ -95,7 +96,7 @@ def gradients_through_state(module, name, arguments, upstream, **call):
     """What reaches q, k, v, S and z when `upstream` arrives at the output and at the new S and z."""
     q, k, v, S, z = leaves = [x.clone().requires_grad_() for x in arguments]
     y, state = getattr(module, name)(q, k, v, state=(S, z), **call)
-    return list(torch.autograd.grad([y, *state], leaves, upstream))
+    return vjp([y, *state], leaves, upstream)
 
 
 @probe
@@ -175,7 +176,7 @@ def explicit_gradients(q, k, v, upstream, **how):
     """As the probe `gradients`, of the explicit formula."""
     leaves = [x.clone().requires_grad_() for x in (q, k, v)]
     y = explicit(*leaves, **how)
-    return y.detach(), list(torch.autograd.grad(y, leaves, upstream))
+    return y.detach(), vjp([y], leaves, [upstream])
 
 
 F64 = torch.float64
@@ -328,15 +329,15 @@ class TestGradients:
         leaves = [x.clone().requires_grad_() for x in arguments]
         q, k, v, S, z = leaves
         total = [a + b for a, b in zip((S, z), summed(k, v), strict=True)]
-        expected = torch.autograd.grad([explicit(q, k, v, causal=True, state=(S, z)), *total], leaves, upstream)
+        expected = vjp([explicit(q, k, v, causal=True, state=(S, z)), *total], leaves, upstream)
         call = {"chunk_size": 4}
         if name == "linear_attention_step":
             call = {}
             arguments = [x.squeeze(2) for x in arguments[:3]] + arguments[3:]
             upstream = [upstream[0].squeeze(2), *upstream[1:]]
-            expected = [x.squeeze(2) for x in expected[:3]] + list(expected[3:])
+            expected = [x.squeeze(2) for x in expected[:3]] + expected[3:]
         got = submission.run(gradients_through_state, name, arguments, upstream, **call)
-        assert_close(got, list(expected), what="gradients of [q, k, v, S, z]")
+        assert_close(got, expected, what="gradients of [q, k, v, S, z]")
 
 
 class TestStability:
