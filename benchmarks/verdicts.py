@@ -19,7 +19,7 @@ from rich.table import Table
 
 from grader import catalog, source
 from grader.engine import Engine, packages
-from grader.plugin import run
+from grader.plugin import collect
 from grader.sandbox.host import Zygote
 from grader.sandbox.inside.lockdown import Limits
 
@@ -172,7 +172,7 @@ def failing(engine: Engine, entry: catalog.Entry, folder: Path) -> float:
     """The median over the first mistakes: each is graded once before, as in a session that saves again."""
     file = folder / f"{entry.slug}.py"
     spans = []
-    for mistake in run.load(entry).MISTAKES[:5]:
+    for mistake in collect.load(entry).MISTAKES[:5]:
         file.write_text(source.apply(mistake, entry.solution.read_text(encoding="utf-8")), encoding="utf-8")
         engine.grade(entry, file, performance=False)
         spans.append(median(lambda: engine.grade(entry, file, performance=False), 3))

@@ -23,7 +23,7 @@ from grader.source import apply, fingerprint
 from grader.verdict import Cause, Diagnosis
 
 MOST = 3  # names at most
-FIRSTS = 4  # calls that a mistake is tried on first; one that explains none of them is let go
+FIRSTS = 4  # failing tests whose first call is tried on every mistake, as long as nothing explains them
 MAX_CALLS = 40  # failing calls that are replayed
 ALIKE = 1.05  # costs within this factor are the same cost
 NOISE = 2048  # bytes that the peak of plain Python varies by from run to run; all else is counted exactly
@@ -38,7 +38,7 @@ class Case:
     mistakes: list[Mistake]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Failing:
     """A call whose result was not the solution's."""
 
@@ -100,27 +100,34 @@ def name(case: Case, runner: Runner, failing: list[Failing], memory: Memory) -> 
     if not failing:
         return []
 
-    def explained(mistake: Mistake, items: list[Failing]) -> int:
+    def explained(mistake: Mistake, items: list[Failing]) -> list[Failing]:
         text = apply(mistake, case.solution)
         runner.switch(Source(text, f"{case.entry.slug}.py"))
         results = memory.get(text, [item.call for item in items], runner.run)
         pairs = zip(results, items, strict=True)
-        return sum(same(result, item.got) and not same(result, item.right) for result, item in pairs)
-
-    def most(mistakes: list[Mistake], items: list[Failing]) -> tuple[list[Mistake], int]:
-        scores = [(explained(mistake, items), mistake) for mistake in mistakes]
-        best = max((score for score, _ in scores), default=0)
-        return [mistake for score, mistake in scores if score == best], best
+        return [item for result, item in pairs if same(result, item.got) and not same(result, item.right)]
 
     # a wrong value says more than a cost, and sooner: metered calls and ends only break ties
     ties = [item for item in failing if item.call.metered or item.got.ended]
     items = [item for item in failing if not (item.call.metered or item.got.ended)]
     items, ties = (items, ties) if items else (ties, [])
-    firsts = list({item.test: item for item in reversed(items)}.values())[-FIRSTS:]
-    promising = [mistake for mistake in case.mistakes if explained(mistake, firsts)] or case.mistakes
-    named, best = most(promising, items)
+
+    scores: dict[str, int] = {}
+    open_tests = {item.test: item for item in reversed(items)}  # the first call of each test
+    for _ in range(FIRSTS):  # a round finds what explains the plainest call that nothing explains yet
+        if not open_tests:
+            break
+        _, first = open_tests.popitem()
+        for mistake in case.mistakes:
+            if mistake.name not in scores and (found := explained(mistake, [first])):
+                found = explained(mistake, items)
+                scores[mistake.name] = len(found)
+                open_tests = {test: item for test, item in open_tests.items() if item not in found}
+    best = max(scores.values(), default=0)
+    named = [mistake for mistake in case.mistakes if scores.get(mistake.name) == best]
     if best and len(named) > 1 and ties:
-        named, _ = most(named, ties)
+        broken = {mistake.name: len(explained(mistake, ties)) for mistake in named}
+        named = [mistake for mistake in named if broken[mistake.name] == max(broken.values())]
     return [Diagnosis(mistake.name, mistake.says, best, len(items)) for mistake in named[:MOST] if best]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from grader import diagnosis, repro, source
 from grader.catalog import Entry
 from grader.errors import Fault, SubmissionError, UsageError
-from grader.plugin import examples, run
+from grader.plugin import collect, examples, run
 from grader.plugin.calls import Result, Runner, Source
 from grader.plugin.submission import Submission, Trial, missing_message, trace
 from grader.sandbox import layers, rules
@@ -78,7 +78,7 @@ class Engine:
         A tier that does not work here gives way to the next.
         """
         self.pool.zygote(packages(entry))
-        run.load(entry)
+        collect.load(entry)
         while True:
             try:
                 return self.pool.zygote(packages(entry)).wait()
@@ -132,7 +132,7 @@ class Engine:
 
 
 def _case(entry: Entry, solution: str) -> diagnosis.Case:
-    suite: Any = run.load(entry)
+    suite: Any = collect.load(entry)
     return diagnosis.Case(entry, solution, suite.MISTAKES)
 
 

@@ -3,17 +3,22 @@
 Like every probe these run beside the learner's code, and hold no expectation.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import torch
 
 from grader.exercise import probe
 
 
 @probe
-def vjp(outputs, leaves, upstream):
-    """The vector-Jacobian product: what reaches `leaves` when `upstream` arrives at `outputs`; a list.
+def vjp(
+    outputs: Sequence[torch.Tensor], leaves: Sequence[torch.Tensor], upstream: Sequence[torch.Tensor]
+) -> list[torch.Tensor]:
+    """The vector-Jacobian product: what reaches `leaves` when `upstream` arrives at `outputs`.
 
     Through a scalar, because `torch.autograd.grad` imports sympy (half a second) when it is given `grad_outputs`.
     """
-    return list(
-        torch.autograd.grad(sum(y.flatten() @ u.flatten() for y, u in zip(outputs, upstream, strict=True)), leaves)
-    )
+    products = [y.flatten() @ u.flatten() for y, u in zip(outputs, upstream, strict=True)]
+    return list(torch.autograd.grad(torch.stack(products).sum(), leaves))

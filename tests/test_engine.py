@@ -11,7 +11,7 @@ import pytest
 from grader import catalog, source
 from grader.engine import Engine
 from grader.errors import UsageError
-from grader.plugin import run
+from grader.plugin import collect
 from grader.verdict import Cause, Outcome, Status, from_json
 
 GAP = catalog.find("maximum_gap")
@@ -20,7 +20,7 @@ ADAMW = catalog.find("adamw")
 
 
 def mistaken(entry, name):
-    mistakes = {mistake.name: mistake for mistake in run.load(entry).MISTAKES}
+    mistakes = {mistake.name: mistake for mistake in collect.load(entry).MISTAKES}
     return source.apply(mistakes[name], entry.solution.read_text(encoding="utf-8"))
 
 
@@ -121,7 +121,7 @@ def test_tiers_agree_and_are_named(tier, tmp_path):
     with Engine(tier=tier) as one:
         assert (one.grade(GAP, GAP.solution).status, one.tier) == (Status.PASSED, tier)
         file = tmp_path / "maximum_gap.py"
-        file.write_text(mistaken(GAP, run.load(GAP).MISTAKES[0].name))
+        file.write_text(mistaken(GAP, collect.load(GAP).MISTAKES[0].name))
         verdict = one.grade(GAP, file, performance=False)
         assert (verdict.status, verdict.isolation) == (Status.FAILED, tier)
 
@@ -147,7 +147,7 @@ def test_exercises_without_torch_never_import_it():
 def test_a_verdict_survives_json(grade):
     for text in (
         SOLUTION,
-        mistaken(GAP, run.load(GAP).MISTAKES[0].name),
+        mistaken(GAP, collect.load(GAP).MISTAKES[0].name),
         "import heapq\n" + "def maximum_gap(nums):\n    return 1\n",
     ):
         verdict = grade("maximum_gap", text, performance=False)
@@ -160,7 +160,7 @@ def test_a_verdict_survives_json(grade):
 def test_the_repro_script_repeats_the_failing_call(engine, tmp_path, slug, mistake):
     entry = catalog.find(slug)
     file = tmp_path / f"{slug}.py"
-    file.write_text(mistaken(entry, mistake or run.load(entry).MISTAKES[0].name))
+    file.write_text(mistaken(entry, mistake or collect.load(entry).MISTAKES[0].name))
     verdict = engine.grade(entry, file, performance=False)
     assert verdict.status is Status.FAILED
     script = tmp_path / "repro.py"
@@ -180,7 +180,7 @@ def test_gpu_tests_skip_without_points_where_there_is_none(tmp_path, engine, mon
     module = tmp_path / "maximum_gap.py"
     module.write_text(suite)
     monkeypatch.setattr(catalog.Entry, "suite", module)
-    monkeypatch.setattr(run, "load", lambda entry: sys.modules["grader.suites.leetcode.maximum_gap"])
+    monkeypatch.setattr(collect, "load", lambda entry: sys.modules["grader.suites.leetcode.maximum_gap"])
     assert folder.is_dir()
     verdict = engine.grade(GAP, GAP.solution)
     skipped = [test for test in verdict.tests if test.category == "performance"]

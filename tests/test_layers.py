@@ -12,7 +12,7 @@ from grader.catalog import PACKAGE
 
 LAYERS = (
     ("exercise", "verdict", "errors"),
-    ("catalog", "source", "pattern", "compare", "cost", "race"),
+    ("catalog", "source", "pattern", "compare", "cost", "race", "probes"),
     ("sandbox", "plugin"),
     ("engine", "diagnosis", "repro", "progress", "workspace"),
     ("render", "watch"),

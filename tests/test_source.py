@@ -7,7 +7,7 @@ import pytest
 from grader import catalog, source
 from grader.errors import UnknownExercise
 from grader.exercise import Mistake
-from grader.plugin import run
+from grader.plugin import collect
 
 SOLUTION = '''"""# Squares
 
@@ -97,4 +97,4 @@ def test_unknown_names_come_with_near_ones(name, near):
 
 @pytest.mark.parametrize("entry", catalog.entries(), ids=lambda entry: entry.slug)
 def test_cards_read_as_text_are_the_cards_imported(entry):
-    assert entry.card == run.load(entry).EXERCISE
+    assert entry.card == collect.load(entry).EXERCISE

@@ -22,7 +22,7 @@ from grader.catalog import Entry
 from grader.engine import Engine
 from grader.errors import Fault
 from grader.exercise import Level, Mistake
-from grader.plugin import run
+from grader.plugin import collect
 from grader.plugin.submission import Trial
 from grader.verdict import Outcome, Status, Verdict
 
@@ -91,7 +91,7 @@ class _Check:
 
     def run(self) -> Finding:
         try:
-            mistakes: list[Mistake] = run.load(self.entry).MISTAKES
+            mistakes: list[Mistake] = collect.load(self.entry).MISTAKES
         except (Fault, AttributeError) as error:
             self._say(str(error), f"mend {_relative(self.entry.suite)}")
             return Finding(self.entry.path, 0, 0, 0, 0, tuple(self.problems))
@@ -123,7 +123,7 @@ class _Check:
         """Point 6: the card and the statement say what they must."""
         card = self.entry.card
         mend = f"mend the card in {_relative(self.entry.suite)}"
-        if card != run.load(self.entry).EXERCISE:
+        if card != collect.load(self.entry).EXERCISE:
             self._say("the card read as text is not the card imported", "write it with literals only")
         if card.level not in set(Level):
             self._say(f"no level {card.level!r}", mend)

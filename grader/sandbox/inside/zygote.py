@@ -46,7 +46,7 @@ def main(control_fd: int) -> None:
     while True:
         message, fds, _, _ = socket.recv_fds(control, MESSAGE, 3)
         if not message:
-            return
+            os._exit(0)  # an interpreter that holds torch takes 0.2 s to end in order
         if os.fork() == 0:
             control.close()
             _warden(json.loads(message), *fds)
