@@ -48,6 +48,7 @@ class Grading(Protocol):
     """What the fixtures and hooks of a suite ask for; one for each grading."""
 
     submission: Any
+    device: str
 
     def seeded(self, test: str) -> int: ...
     def setup(self, test: Test) -> None: ...
@@ -79,6 +80,10 @@ class Suite:
         import random
 
         return random.Random(self.grading.seeded(short_name(request.node)))
+
+    @pytest.fixture(name="device")
+    def _device(self) -> str:
+        return self.grading.device
 
     def pytest_configure(self, config: pytest.Config) -> None:
         for mark in ("part(name): what it grades", "points(n): what it is worth", "gpu: needs a GPU"):
