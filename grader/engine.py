@@ -29,7 +29,18 @@ def quiet(message: str) -> None:
 
 @dataclass(frozen=True)
 class Order:
-    """What to grade, and how."""
+    """What to grade, and how.
+
+    device       "cpu" or "cuda"
+    part         this part's tests alone
+    performance  with the performance tests
+    diagnose     look for the mistake when something fails
+    threads      that the submission's operators may use
+    timeout      seconds for one call, in place of the card's
+    remember     keep the results of the calls: this is a mistake of the catalogue
+    first        tests to run first, in this order; the verdict lists them in the suite's
+    stop         run nothing more after the first failure: only the status is wanted
+    """
 
     entry: Entry
     file: Path
@@ -39,7 +50,10 @@ class Order:
     performance: bool = True
     diagnose: bool = True
     threads: int = 1
-    remember: bool = False  # this is a mistake of the catalogue: keep the results of its calls
+    timeout: float | None = None
+    remember: bool = False
+    first: tuple[str, ...] = ()
+    stop: bool = False
 
 
 class Engine:
@@ -99,28 +113,20 @@ class Engine:
         finally:
             runner.close()
 
-    def grade(
-        self,
-        entry: Entry,
-        file: Path,
-        *,
-        seed: int = 0,
-        device: str = "cpu",
-        part: str | None = None,
-        performance: bool = True,
-        diagnose: bool = True,
-        threads: int = 1,
-        remember: bool = False,
-        notify: Callable[[str], None] = quiet,
-    ) -> Verdict:
-        """Grade one file. Never raises for what is in the file; raises Fault when the kit is broken."""
+    def grade(self, entry: Entry, file: Path, *, notify: Callable[[str], None] = quiet, **how: Any) -> Verdict:
+        """Grade one file; `how` is what an Order says beyond that.
+
+        Never raises for what is in the file; raises Fault when the kit is broken.
+        """
+        order = Order(entry, file, **how)
         started = time.perf_counter()
-        if (device == "cuda") != self.pool.gpu:  # only a sandbox that is to use the GPU sees it
+        if (order.device == "cuda") != self.pool.gpu:  # only a sandbox that is to use the GPU sees it
             self.pool.close()
-            self.pool = Pool(self.pool.tier, gpu=device == "cuda")
-        order = Order(entry, file, seed, device, part, performance, diagnose, threads, remember)
+            self.pool = Pool(self.pool.tier, gpu=order.device == "cuda")
         self.repro, self.failed = None, []
-        verdict = Verdict(entry.path, str(file), Status.ERROR, seed=seed, device=device, isolation=self.tier)
+        verdict = Verdict(
+            entry.path, str(file), Status.ERROR, seed=order.seed, device=order.device, isolation=self.tier
+        )
         try:
             submission = source.read(file)
         except SubmissionError as error:
@@ -178,7 +184,7 @@ class _Grading:
             self.engine.limits,
             device=self.order.device,
             seed=self.order.seed,
-            timeout=self.card.timeout,
+            timeout=self.order.timeout or self.card.timeout,
             threads=self.order.threads,
         )
 
@@ -219,6 +225,7 @@ class _Grading:
         submission = Submission(runner, reference, self.file, self.parts, order.seed)
         shown = examples.collect(self.solution)
         suite = run.SuiteRun(submission, order.seed, order.device, order.part, order.performance, shown)
+        suite.first, suite.stop = order.first, order.stop
         suite.missing = {name: missing_message(name, self.file) for name in self.missing}
         run.run(order.entry, suite)
         verdict = self.verdict

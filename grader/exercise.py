@@ -60,6 +60,18 @@ class Mistake:
     edits: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Equivalent:
+    """Mechanical edits of the solution that no test can tell from it, found by `grade dev mutate`.
+
+    reason  why the result is the same, in one sentence
+    edits   {old: new} or {old: (new, new)}; each is a mutant, and each `old` occurs exactly once in the solution file
+    """
+
+    reason: str
+    edits: dict[str, str | tuple[str, ...]]
+
+
 def probe(function: Function) -> Function:
     """Mark a function of a suite as one that runs beside the learner's code.
 

@@ -185,10 +185,15 @@ def _syntax_message(path: Path, error: SyntaxError) -> str:
 def apply(mistake: Mistake, solution: str) -> str:
     """The solution with a mistake planted. Raises ValueError when an old text does not occur exactly once."""
     for old, new in mistake.edits.items():
-        if (count := solution.count(old)) != 1:
-            raise ValueError(f"`{mistake.name}`: {count} places instead of one hold {old!r}")
-        solution = solution.replace(old, new)
+        solution = edited(solution, old, new, mistake.name)
     return solution
+
+
+def edited(solution: str, old: str, new: str, name: str) -> str:
+    """The solution with one edit. Raises ValueError when the old text does not occur exactly once."""
+    if (count := solution.count(old)) != 1:
+        raise ValueError(f"`{name}`: {count} places instead of one hold {old!r}")
+    return solution.replace(old, new)
 
 
 def answer(text: str) -> str:

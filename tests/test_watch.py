@@ -249,7 +249,8 @@ def test_feeding_keys():
 # the command
 
 SCRIPT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a gate in the background inherits an ignored Ctrl-C
 from pathlib import Path
 sys.path[:0] = sys.argv[2:4]
 import fake_kit
@@ -276,12 +277,7 @@ def start(place, kit, *arguments):
         *arguments,
     ]
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    # a gate that runs in the background inherits an ignored Ctrl-C
-    return subprocess.Popen(command, cwd=place.root, **pipes, preexec_fn=hear_ctrl_c)
-
-
-def hear_ctrl_c():
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, cwd=place.root, **pipes)
 
 
 def test_the_command_grades_on_save_and_quits(place, tmp_path):

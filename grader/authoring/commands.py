@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from grader import catalog
 from grader.verdict import ExitCode
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from grader.authoring.mutate import Score
 
 
 @click.group("dev", context_settings={"help_option_names": ["-h", "--help"]})
@@ -79,6 +85,57 @@ def check_command(names: tuple[str, ...], no_cache: bool, jobs: int | None, as_j
         click.echo(f"\n{len(found)} exercises checked, {len(problems)} problems")
     if problems:
         raise SystemExit(ExitCode.NOT_PASSED)
+
+
+@dev.command("mutate")
+@click.argument("names", nargs=-1, metavar="[SLUG | TRACK]...")
+@click.option("--no-cache", is_flag=True, help="Measure everything anew.")
+@click.option("--jobs", type=click.IntRange(1, 64), default=None, help="Mutants at once (default: one a core).")
+@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
+def mutate_command(names: tuple[str, ...], no_cache: bool, jobs: int | None, as_json: bool) -> None:
+    """The mutation score: mechanical edits of the solution, and which of them the suite lets pass."""
+    from grader.authoring import check, mutate
+
+    chosen = list(dict.fromkeys(entry for name in names or ("all",) for entry in catalog.select(name)))
+    cache = None if no_cache else catalog.content() / ".grade" / "mutants.json"
+    scores = []
+    with _progress() as progress:
+        rows = {entry: progress.add_task(entry.path, total=None) for entry in chosen}
+
+        def notify(entry: catalog.Entry, done: int, total: int) -> None:
+            progress.update(rows[entry], completed=done, total=total)
+
+        for entry, killers in mutate.measure(chosen, jobs or check.jobs_here(), notify, cache):
+            scores.append((entry, mutate.judge(entry, killers)))
+            mutate.commit(entry, scores[-1][1])
+    scores.sort(key=lambda pair: pair[0].path)
+    plain = [score.plain(entry.solution.read_text(encoding="utf-8")) for entry, score in scores]
+    if as_json:
+        click.echo(json.dumps({"version": 1, "exercises": plain}, indent=2))
+    for entry, score in scores if not as_json else []:
+        _show_score(entry, score)
+    if any(score.stale or score.score < mutate.AIM for _, score in scores):
+        raise SystemExit(ExitCode.NOT_PASSED)
+
+
+def _progress() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+def _show_score(entry: catalog.Entry, score: Score) -> None:
+    solution = entry.solution.read_text(encoding="utf-8")
+    for mutant in score.survivors:
+        old, new = mutant.edit(solution)
+        click.echo(f"\n{entry.path}: survives, {mutant.kind}, line {mutant.line}\n{mutant.diff(solution)}")
+        click.echo(f"  as an edit: {old!r}: {new!r},")
+    for problem in score.stale:
+        click.echo(f"\n{entry.path}: {problem}\n  mend: delete the entry from EQUIVALENT")
+    figures = f"{score.killed} of {score.mutants} mutants killed, {len(score.equivalent)} equivalent"
+    click.echo(f"{entry.path:<34}{score.score:>7.1%}  {figures}, {len(score.survivors)} survive")
 
 
 def _relative(path: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import pytest
 
@@ -28,6 +27,8 @@ class SuiteRun:
     part: str | None
     performance: bool
     examples: tuple[examples.Examples, ...]
+    first: tuple[str, ...] = ()
+    stop: bool = False
     results: list[TestResult] = field(default_factory=list)
     trials: dict[str, Trial] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)  # part -> what to say
@@ -41,7 +42,8 @@ class SuiteRun:
         wanted = [test for test in tests if self._wanted(test.unrun)]
         self.results = [replace(test.unrun) for test in wanted]
         self._result = {result.name: result for result in self.results}
-        return wanted
+        rank = {name: number for number, name in enumerate(self.first)}
+        return sorted(wanted, key=lambda test: rank.get(test.unrun.name, len(rank)))
 
     def _wanted(self, result: TestResult) -> bool:
         return self.part in (None, result.part) and (self.performance or result.category != "performance")
@@ -73,6 +75,9 @@ class SuiteRun:
             result.outcome, result.points = Outcome.PASSED, result.max_points
             result.message, result.cause = "", None
 
+    def failed(self, test: Test) -> bool:
+        return self._result[test.unrun.name].outcome is Outcome.FAILED
+
     def _record(self, result: TestResult, error: BaseException) -> None:
         result.outcome, result.points, result.message = Outcome.FAILED, 0, str(error)
         if isinstance(error, Waiting):
@@ -100,12 +105,12 @@ def run(entry: Entry, grading: SuiteRun) -> None:
     """Run a suite; the results are in `grading.results`. Raises Fault when the suite itself is broken."""
     suite = collect.collect(entry, grading.examples)
     suite.grading = grading
-    tests = grading.plan(suite.tests)
-    following: list[Any] = [*(test.item for test in tests[1:]), None]
     try:
         with collect.own_environment():
-            for test, after in zip(tests, following, strict=True):
-                test.item.ihook.pytest_runtest_protocol(item=test.item, nextitem=after)
+            for test in grading.plan(suite.tests):
+                test.item.ihook.pytest_runtest_protocol(item=test.item, nextitem=None)
+                if grading.stop and grading.failed(test):
+                    break
     except BaseException:
         collect.forget()
         raise

@@ -5,7 +5,7 @@ import torch
 
 from grader.compare import assert_close, assert_equal, assert_that
 from grader.cost import assert_cost, assert_growth
-from grader.exercise import Exercise, Mistake, probe
+from grader.exercise import Equivalent, Exercise, Mistake, probe
 from grader.probes import vjp
 
 EXERCISE = Exercise(
@@ -687,4 +687,23 @@ MISTAKES = [
             "    return normalise(numerator, denominator).to(dtype), (S, z)": "    return normalise(numerator, denominator).to(dtype), (K, V)",
         },
     ),
+]
+
+EQUIVALENT = [
+    Equivalent(
+        "where x > 0 the other branch is taken, and up to 1 its gradient is finite", {".clamp(max=0": ".clamp(max=1"}
+    ),
+    Equivalent("both branches and their derivatives are 1 at 0", {"torch.where(x >": "torch.where(x >="}),
+    Equivalent(
+        "axis 2 of four is axis -2",
+        {
+            "phi_k.sum(dim=2": "phi_k.sum(dim=(-2)",
+            "q.split(chunk_size, 2": "q.split(chunk_size, (-2)",
+            "k.split(chunk_size, 2": "k.split(chunk_size, (-2)",
+            "v.split(chunk_size, 2": "v.split(chunk_size, (-2)",
+            " K.sum(dim=2": " K.sum(dim=(-2)",
+            "outputs, dim=2": "outputs, dim=(-2)",
+        },
+    ),
+    Equivalent("axis 2 of four is axis -2", {").squeeze(-2": ").squeeze(-(-2)"}),
 ]

@@ -5,7 +5,7 @@ import torch
 
 from grader.compare import assert_close, assert_equal, assert_that
 from grader.cost import assert_cost, assert_growth
-from grader.exercise import Exercise, Mistake, probe
+from grader.exercise import Equivalent, Exercise, Mistake, probe
 from grader.probes import vjp
 
 EXERCISE = Exercise(
@@ -1159,4 +1159,54 @@ MISTAKES = [
         "row and column are found with the height; with patches row by row, they come from the width",
         {"row, column = patch // width, patch % width": "row, column = patch // height, patch % height"},
     ),
+]
+
+EQUIVALENT = [
+    Equivalent("a remainder is 0 or not, whatever the sign of the divisor", {"if dim % 2:\n": "if dim % (-2):\n"}),
+    Equivalent(
+        "indices and positions have no gradient",
+        {
+            "torch.arange(0, dim, 2, dtype=dtype) / dim": "(torch.arange(0, dim, 2, dtype=dtype) / dim).detach()",
+            "torch.arange(dim": "(torch.arange(dim)).detach(",
+            "torch.cat((index[0:rotary:2], index[1:rotary:2], index[rotary:])": "(torch.cat((index[0:rotary:2], index[1:rotary:2], index[rotary:]))).detach(",
+            "layout_permutation(per_head.shape[1], rotary_dim": "(layout_permutation(per_head.shape[1], rotary_dim)).detach(",
+            "mask.cumsum(dim=-1) - 1).clamp(min=0": "(mask.cumsum(dim=-1) - 1).clamp(min=0)).detach(",
+            "torch.arange(height * width, device=theta.device": "(torch.arange(height * width, device=theta.device)).detach(",
+        },
+    ),
+    Equivalent(
+        "frequencies and angles are fixed, so nothing needs a gradient through them",
+        {
+            "base**-exponent / linear": "(base**-exponent / linear).detach()",
+            "positions.to(theta.dtype)[..., None] * theta": "(positions.to(theta.dtype)[..., None] * theta).detach()",
+            "frequencies(rotary_dim or dim, base, linear=linear, ntk=ntk, dtype=dtype": "(frequencies(rotary_dim or dim, base, linear=linear, ntk=ntk, dtype=dtype)).detach(",
+        },
+    ),
+    Equivalent(
+        "weights are converted before training; no gradient is promised through the conversion",
+        {
+            "weight.unflatten(0, (heads, -1)": "(weight.unflatten(0, (heads, -1))).detach(",
+            "per_head[:, order].flatten(0, 1": "(per_head[:, order].flatten(0, 1)).detach(",
+        },
+    ),
+    Equivalent(
+        "cosines and sines have one shape",
+        {
+            "half = cos.shape": "half = sin.shape",
+            "rotary = 2 * cos": "rotary = 2 * sin",
+            " len(self.cos": " len(self.sin",
+        },
+    ),
+    Equivalent(
+        "in steps of two from an even or odd start, the bound beside an even one ends at the same feature",
+        {
+            ".., 0:rotary": ".., 0:(rotary) - 1",
+            ".., 1:rotary": ".., 1:(rotary) + 1",
+            "index[0:rotary": "index[0:(rotary) - 1",
+            "index[1:rotary": "index[1:(rotary) + 1",
+        },
+    ),
+    Equivalent("axis 1 of two is the last", {"cumsum(dim=-1": "cumsum(dim=-(-1)"}),
+    Equivalent("axis 1 of two is the last", {"column), dim=-1": "column), dim=-(-1)"}),
+    Equivalent("differs on a GPU only", {", device=theta.device": ""}),
 ]

@@ -7,7 +7,7 @@ import pytest
 
 from grader.compare import assert_equal, assert_that
 from grader.cost import assert_cost
-from grader.exercise import Exercise, Mistake, probe
+from grader.exercise import Equivalent, Exercise, Mistake, probe
 
 EXERCISE = Exercise(
     title="Combination sum II",
@@ -343,5 +343,11 @@ MISTAKES = [
             "def combination_sum_ii(": "FOUND: list[list[int]] = []\n\n\ndef combination_sum_ii(",
             "    found: list[list[int]] = []\n": "    found = FOUND\n",
         },
+    ),
+]
+
+EQUIVALENT = [
+    Equivalent(
+        "the numbers that follow are too large as well: the rounds are empty", {"break  # and": "continue  # and"}
     ),
 ]

@@ -6,7 +6,7 @@ import pytest
 
 from grader.compare import assert_equal
 from grader.cost import assert_growth
-from grader.exercise import Exercise, Mistake, probe
+from grader.exercise import Equivalent, Exercise, Mistake, probe
 
 EXERCISE = Exercise(
     title="Maximum gap",
@@ -368,4 +368,17 @@ MISTAKES = [
         "there are n * n buckets; n are enough, and memory and time grow with their number",
         {WIDTH: "    width = -(-(high - low) // (n * n))\n"},
     ),
+]
+
+EQUIVALENT = [
+    Equivalent(
+        "one number alone has its highest equal to its lowest, which returns 0 as well",
+        {"if n < 2:\n  ": "if n < 1:\n  "},
+    ),
+    Equivalent(
+        "narrower buckets are right too, and there are at most n + 2 of them",
+        {"low) // (n -": "low) // (n +", "low) // (n - 1": ("low) // (n - 0", "low) // (n - (-1)")},
+    ),
+    Equivalent("one more bucket stays empty", {"// width + 1": "// width + 2"}),
+    Equivalent("different integers have a gap of at least 1", {"previous = 0": ("previous = 1", "previous = (-1)")}),
 ]

@@ -6,7 +6,7 @@ import pytest
 
 from grader.compare import assert_equal
 from grader.cost import Cost, assert_growth
-from grader.exercise import Exercise, Mistake, probe
+from grader.exercise import Equivalent, Exercise, Mistake, probe
 
 EXERCISE = Exercise(
     title="Byte-pair encoding",
@@ -288,6 +288,7 @@ ENCODED = {
     "left neighbour": (b"xyz", {(121, 122): 256, (120, 256): 257}),
     "right neighbour": (b"xyz", {(120, 121): 256, (256, 122): 257}),
     "last and not first": (b"abab cab", {(32, 99): 256, (97, 98): 257, (257, 257): 258, (256, 257): 259}),
+    "the byte 0": (b"\0a\0\0b", {(0, 97): 256, (0, 98): 257}),
     "high bytes": ("é€".encode(), {(0xC3, 0xA9): 256, (0xE2, 0x82): 257, (257, 0xAC): 258}),
 }
 
@@ -588,12 +589,19 @@ class TestEdgeCases:
         assert_equal(submission.split_special("", special), [], what="pieces of ''")
 
     @pytest.mark.part("Tokenizer")
-    @pytest.mark.parametrize("text", ["<|end|>", "hi<|pad|> hi<|end|>"], ids=["alone", "inside"])
-    def test_special_not_allowed(self, submission, text):
-        """special tokens in a text are ordinary characters by default"""
-        assert_equal(
-            submission.run(encoded_by_default, HI, SPECIAL, text), tokenized(text, HI), what=f"ids of {text!r}"
-        )
+    @pytest.mark.parametrize(
+        ("text", "merges", "special"),
+        [
+            ("<|end|>", HI, SPECIAL),
+            ("hi<|pad|> hi<|end|>", HI, SPECIAL),
+            ("this hill", [(116, 104), (256, 105), (105, 108)], ["hi"]),
+        ],
+        ids=["alone", "inside", "within words"],
+    )
+    def test_special_not_allowed(self, submission, text, merges, special):
+        """special tokens in a text are ordinary characters by default: merges go across their ends"""
+        got = submission.run(encoded_by_default, merges, special, text)
+        assert_equal(got, tokenized(text, merges), what=f"ids of {text!r}")
 
     @pytest.mark.part("Tokenizer")
     @pytest.mark.parametrize(
@@ -1192,4 +1200,24 @@ MISTAKES = [
         "the merges are read in reverse order; the file lists the first merge first",
         {'for left, right in content["merges"]]': 'for left, right in content["merges"][::-1]]'},
     ),
+]
+
+EQUIVALENT = [
+    Equivalent(
+        "any negative number marks what is no token", {" [*chunk, -1": " [*chunk, -2", " = token, -1": " = token, -2"}
+    ),
+    Equivalent(
+        "nobody asks for the neighbours of the end mark",
+        {
+            "*range(-1, n": "*range(-1, (n) + 1",
+            "[*range(1, n": "[*range(1, (n + 1)",
+            "range(1, n +": "range(1, (n + 1) -",
+            "range(1, n + 1": ("range(1, n + 2", "range(1, n + 0"),
+        },
+    ),
+    Equivalent(
+        "of tokens that match at one place, each begins the next longer, which sorts behind it",
+        {"special, key=len": "special"},
+    ),
+    Equivalent("JSON escapes everything beyond ASCII", {', encoding="utf-8"': "", '(encoding="utf-8"': "("}),
 ]

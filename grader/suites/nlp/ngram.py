@@ -7,7 +7,7 @@ import pytest
 
 from grader.compare import assert_close, assert_equal, assert_that
 from grader.cost import assert_growth
-from grader.exercise import Exercise, Mistake, probe
+from grader.exercise import Equivalent, Exercise, Mistake, probe
 
 EXERCISE = Exercise(
     title="n-gram language models",
@@ -83,7 +83,7 @@ UNSEEN = {
 SETTINGS = {
     "MLE": {},
     "AddK": {"k": 0.3},
-    "JelinekMercer": {"weights": (0.7, 0.45, 0.6)},
+    "JelinekMercer": {"weights": (0.7, 0.45, 0.6, 0.35)},
     "StupidBackoff": {"alpha": 0.35},
     "KneserNey": {"discount": 0.6},
 }
@@ -538,6 +538,7 @@ class TestEdgeCases:
     def test_shorter_contexts(self, submission, random, name):
         """a shorter context asks the estimate of the lower order"""
         check_model(submission, random, name, 3, [(), ("the",), ("<s>",), ("cat",), (SPARE,)])
+        check_model(submission, random, name, 4, [("the", "cat"), ("cat",)])
 
     @pytest.mark.parametrize("name", MODELS)
     def test_empty_corpus(self, submission, name):
@@ -700,6 +701,8 @@ class TestEdgeCases:
         cases = [([0.0],), ([0.25],), ([0.75],), ([math.nextafter(0.25, 0)],), ([],)]
         got = submission.run(with_toy_each, "sample", table, TOY_VOCABULARY, 1, cases)
         assert_equal(got, [["ant"], ["bee"], ["cow"], ["ant"], []], what="the words drawn")
+        got = submission.run(with_toy, "sample", {(): {"cow": 0.3}}, TOY_VOCABULARY, 1, [0.0, 0.9])
+        assert_equal(got, ["cow", "cow"], what="the words drawn where only the last is possible")
 
     @pytest.mark.part("sample")
     @pytest.mark.parametrize("scale", [0.4, 3.0])
@@ -1584,5 +1587,30 @@ MISTAKES = [
         "judged-by-perplexity",
         "perplexity is compared with the threshold; it is a mean log-probability, and larger is better",
         {"return sum(logs) / len(logs) >= threshold": "return math.exp(-sum(logs) / len(logs)) <= threshold"},
+    ),
+]
+
+EQUIVALENT = [
+    Equivalent(
+        "-0.0 equals 0.0",
+        {
+            "return 0.0\n        return": "return -0.0\n        return",
+            "return 0.0\n        #": "return -0.0\n        #",
+        },
+    ),
+    Equivalent(
+        "one round more asks the empty context again",
+        {
+            "for start in range(len(context) ": "for start in range((len(context) + 1) ",
+            "start in range(len(context) + 1": "start in range(len(context) + 2",
+        },
+    ),
+    Equivalent(
+        "a count below 0 is treated like 0",
+        {"h, {}).get(word, 0": "h, {}).get(word, (-1)", "followers.get(word, 0": "followers.get(word, (-1)"},
+    ),
+    Equivalent(
+        "the context is the last n - 1 tokens, however many stand before",
+        {"* (model.n -": "* (model.n +", " (model.n - 1": (" (model.n - 0", " (model.n - (-1)")},
     ),
 ]

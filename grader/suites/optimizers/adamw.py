@@ -7,7 +7,7 @@ import torch
 
 from grader.compare import assert_close, assert_equal, assert_that
 from grader.cost import assert_cost, assert_growth
-from grader.exercise import Exercise, Mistake, probe
+from grader.exercise import Equivalent, Exercise, Mistake, probe
 
 EXERCISE = Exercise(
     title="SGD, Adam and AdamW",
@@ -123,7 +123,9 @@ def loaded_twice(module, name, start, grads, hyper):
 
 @probe
 def snapshot_form(module, name, start, grads, hyper):
-    """The snapshot's numbers and settings, and which tensors the state of each parameter holds."""
+    """The snapshot's numbers and settings, which tensors the state of each parameter holds, what another optimizer
+    restores from it, and what `zero_grad` leaves.
+    """
     params = [torch.nn.Parameter(p.clone()) for p in start]
     optimizer = getattr(module, name)([{"params": params[:1]}, {"params": params[1:], "lr": 0.3}], **hyper)
     for p, g in zip(params, grads, strict=True):
@@ -134,7 +136,10 @@ def snapshot_form(module, name, start, grads, hyper):
     for number, values in snapshot["state"].items():
         tensors[number] = sum(1 for v in values.values() if torch.is_tensor(v) and v.shape == params[number].shape)
     groups = [(group["params"], group["lr"]) for group in snapshot["param_groups"]]
-    return groups, tensors
+    other = getattr(module, name)([{"params": params[:1]}, {"params": params[1:]}], lr=7.0)
+    other.load_state_dict(snapshot)
+    other.zero_grad()
+    return groups, tensors, [group["lr"] for group in other.param_groups], [p.grad for p in params]
 
 
 @probe
@@ -351,13 +356,16 @@ class TestEdgeCases:
     @pytest.mark.part("Optimizer")
     @pytest.mark.parametrize("amsgrad", [False, True])
     def test_snapshot_form(self, submission, draw, amsgrad):
-        """a snapshot numbers the parameters, keeps each group's settings, and holds only the state there is"""
+        """a snapshot numbers the parameters, holds every group's settings and the state there is, and restores them"""
         start, grads = problem(draw, steps=1)
         grads[0][1] = None
-        groups, tensors = submission.run(snapshot_form, "Adam", start, grads[0], {"lr": 0.1, "amsgrad": amsgrad})
+        hyper = {"lr": 0.1, "amsgrad": amsgrad}
+        groups, tensors, restored, cleared = submission.run(snapshot_form, "Adam", start, grads[0], hyper)
         assert_equal(groups, [([0], 0.1), ([1, 2], 0.3)], what="parameter numbers and `lr` of each group")
         count = 3 if amsgrad else 2
         assert_equal(tensors, {0: count, 2: count}, what="state tensors of each parameter that had a gradient")
+        assert_equal(restored, [0.1, 0.3], what="`lr` of each group of an optimizer that loaded it")
+        assert_equal(cleared, [None] * len(SHAPES), what="gradients in both groups after zero_grad")
 
     @pytest.mark.part("Optimizer")
     @pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
@@ -642,5 +650,21 @@ MISTAKES = [
         "buffer-without-momentum",
         "SGD keeps a buffer although momentum is zero",
         {"                if mu:\n": "                if True:\n"},
+    ),
+]
+
+EQUIVALENT = [
+    Equivalent("all groups are dicts or none is", {"isinstance(groups[0": "isinstance(groups[(-1)"}),
+    Equivalent(
+        "`step` runs without gradients",
+        {
+            "= torch.zeros_like(p": "= (torch.zeros_like(p)).detach(",
+            'state["m"].mul_(beta1).add_((1 - beta1) * g': '(state["m"].mul_(beta1).add_((1 - beta1) * g)).detach(',
+            'state["v"].mul_(beta2).add_((1 - beta2) * g * g': '(state["v"].mul_(beta2).add_((1 - beta2) * g * g)).detach(',
+            'state["v_max"].copy_(torch.maximum(state["v_max"], v)': '(state["v_max"].copy_(torch.maximum(state["v_max"], v))).detach(',
+            'm / (1 - beta1 ** state["step"]': '(m / (1 - beta1 ** state["step"])).detach(',
+            'v / (1 - beta2 ** state["step"]': '(v / (1 - beta2 ** state["step"])).detach(',
+            'm_hat / (v_hat.sqrt() + group["eps"]': '(m_hat / (v_hat.sqrt() + group["eps"])).detach(',
+        },
     ),
 ]
