@@ -10,9 +10,10 @@ import sys
 
 import pytest
 
+from grader.authoring.mutants import mutants
 from grader.catalog import PACKAGE
 
-VARIANTS = ("return x**2", "return pow(x, 2)", "return sum([x * x])")
+VARIANTS = ("return x**2", "return pow(x, 2)", "return sum([x * x])", "y = x\n    return y * x")
 
 
 class Kit:
@@ -58,10 +59,12 @@ def kit(tmp_path):
 
 def test_a_scaffold_with_variants_passes(kit):
     statement = kit.solution.read_text()
-    assert kit.problems() == ["the statement cites no source"]
+    stale = "the mutation score is of another suite or solution"
+    assert kit.problems() == ["the statement cites no source", stale]
     kit.edit(kit.solution, "authors (year)", "Euclid (1482)")
     kit.edit(kit.solution, "1482", "1956")
     kit.dev("sync")
+    assert kit.dev("mutate").returncode == 0
     assert kit.problems() == []
     assert "(cached)" in kit.dev("check").stderr
     assert "### BEGIN SOLUTION" in statement
@@ -117,14 +120,14 @@ def test_the_gate_finds_what_is_missing(kit):
     shutil.copy(kit.solution, kit.solution.parent / "cube.py")
     kit.suite.with_name("root.py").write_text(kit.suite.read_text())
     (kit.folder / "exercises" / "maths" / "old.py").write_text("")
-    for file in kit.accepted.glob("square_[12].py"):
+    for file in kit.accepted.glob("square_[123].py"):
         file.unlink()
     found = "\n".join(kit.problems())
     for words in (
         "the solution has no suite",
         "the suite has no solution",
         "exercises/maths/old.py has no solution",
-        "1 other correct solutions; 3 at least",
+        "1 other correct solutions; 4 at least",
     ):
         assert words in found
 
@@ -146,3 +149,73 @@ def test_sync_leaves_answers_alone(kit):
     assert stub.read_text() == answer
     stub.write_text("# an outdated stub\n\ndef square(x):\n    raise NotImplementedError\n")
     assert "wrote exercises/maths/square.py" in kit.dev("sync").stdout
+
+
+def mutated(kit):
+    """The only exercise in what `dev mutate --json` prints, and the exit code."""
+    said = kit.dev("mutate", "--json", "--jobs", "1")
+    printed = json.loads(said.stdout)
+    assert printed["version"] == 1
+    return printed["exercises"][0], said.returncode
+
+
+def test_mutants_are_killed(kit):
+    expected = {"exercise": "maths/square", "mutants": 1, "killed": 1, "equivalent": 0, "score": 1.0, "survivors": []}
+    assert mutated(kit) == (expected, 0)
+
+
+def test_a_survivor_is_shown_then_listed_as_equivalent(kit):
+    kit.edit(kit.solution, "return x * x", "return x * x * abs(1)")
+    kit.edit(kit.suite, '{"return x * x"', '{"return x * x * abs(1)"')
+    found, code = mutated(kit)
+    assert (code, found["mutants"], found["killed"], found["score"]) == (1, 5, 3, 0.6)
+    assert "-    return x * x * abs(1)\n+    return x * x * abs((-1))" in "\n".join(found["survivors"])
+    shown = kit.dev("mutate").stdout
+    assert "as an edit: ' * x * abs(1': ' * x * abs((-1)'," in shown
+    kit.edit(kit.suite, "import Exercise", "import Equivalent, Exercise")
+    reason = "1 and -1 have one absolute value, by which nothing changes"
+    listed = f'Equivalent("{reason}", {{" * x * abs(1": " * x * abs((-1)", "x * x * abs": "x * x / abs"}})'
+    with kit.suite.open("a") as file:
+        file.write(f"\nEQUIVALENT = [{listed}]\n")
+    found, code = mutated(kit)
+    assert (code, found["equivalent"], found["survivors"]) == (0, 2, [])
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        ('{"return x * x": "return x / x"}', "EQUIVALENT lists an edit that is no survivor: 'return x / x'"),
+        ('{"return y": "return x"}', "`EQUIVALENT`: 0 places instead of one hold 'return y'"),
+    ],
+    ids=["killed", "gone"],
+)
+def test_an_entry_without_a_survivor_is_an_error(kit, edit, message):
+    kit.edit(kit.suite, "import Exercise", "import Equivalent, Exercise")
+    with kit.suite.open("a") as file:
+        file.write(f'\nEQUIVALENT = [Equivalent("the same", {edit})]\n')
+    said = kit.dev("mutate")
+    assert said.returncode == 1
+    assert message in said.stdout
+
+
+def test_the_committed_score_can_neither_lie_nor_rot(kit):
+    kit.dev("mutate")
+    file = kit.folder / "tests" / "mutation.json"
+    scores = json.loads(file.read_text())
+    scores["maths/square"].update(killed=0, survivors=["0123456789ab"])
+    file.write_text(json.dumps(scores))
+    assert "1 mutants survive, 0 are killed" in kit.problems()
+    solution = kit.solution.read_text()
+    mutant = mutants(solution)[0]
+    scores["maths/square"].update(killed=40, survivors=[mutant.key])
+    file.write_text(json.dumps(scores))
+    assert any(what.startswith(f"a mutant in line {mutant.line(solution)} is killed now") for what in kit.problems())
+    kit.edit(kit.suite, "the values are right", "the values are as they should be")
+    assert "the mutation score is of another suite or solution" in kit.problems()
+
+
+def test_a_solution_that_does_not_pass_has_no_score(kit):
+    kit.edit(kit.solution, "return x * x", "return x * x * x")
+    said = kit.dev("mutate")
+    assert said.returncode == 2
+    assert "the solution of maths/square does not pass: mend that first" in said.stderr

@@ -6,7 +6,6 @@ to one exercise costs that exercise.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from grader import catalog, source
-from grader.authoring import sync
+from grader.authoring import mutate, record, sync
 from grader.catalog import Entry
 from grader.engine import Engine
 from grader.errors import Fault
@@ -28,7 +27,7 @@ from grader.verdict import Outcome, Status, Verdict
 
 SEEDS = 20
 ACCEPTED = (Status.PASSED, Status.PARTIAL)
-STYLES = 3  # different correct solutions, at least
+STYLES = 4  # different correct solutions, at least
 CITED = re.compile(r"arXiv:\s*\d{4}\.\d{4,5}|\b(19|20)\d\d\b|LeetCode\s+\d+", re.IGNORECASE)
 
 
@@ -108,6 +107,7 @@ class _Check:
         if len({mistake.name for mistake in mistakes}) < len(mistakes):
             self._say("two mistakes have one name", "rename one")
         self._teeth()
+        self._mutants()
         variants = self._variants()
         return Finding(self.entry.path, len(self.tests), len(mistakes), self.named, variants, tuple(self.problems))
 
@@ -184,7 +184,8 @@ class _Check:
             return verdict
         kept = self.engine.failed
         costs_only = all(test.category == "performance" for test in failed)
-        if self._grade(text, seed=1, diagnose=False, performance=costs_only).status in ACCEPTED:
+        again = dict(seed=1, diagnose=False, performance=costs_only, stop=True, first=tuple(t.name for t in failed))
+        if self._grade(text, **again).status in ACCEPTED:
             self._say(f"mistake `{mistake.name}` passes with seed 1", "make the test independent of the seed")
         self.engine.failed = kept
         return verdict
@@ -208,16 +209,31 @@ class _Check:
             if name not in self.failed_by and not name.startswith("TestExamples"):
                 self._say(f"no mistake fails {name}", "add the mistake that it catches, or remove the test")
 
+    def _mutants(self) -> None:
+        """The committed mutation score is of this suite, high enough, and true of the mutants measured again today."""
+        again = f"run `grade dev mutate {self.entry.slug}`"
+        known = record.current(self.entry)
+        if known is None:
+            self._say("the mutation score is of another suite or solution", again)
+            return
+        killed, survive = known["killed"], len(known["survivors"])
+        if killed < mutate.AIM * (killed + survive):
+            self._say(
+                f"{survive} mutants survive, {killed} are killed", f"{again}; kill them or list them as equivalent"
+            )
+        for difference in mutate.sample(self.engine, self.entry, known):
+            self._say(difference, again)
+
     def _variants(self) -> int:
         """Point 5: correct answers in other styles pass."""
-        files = variants(self.entry)
+        files = record.variants(self.entry)
         if len(files) < STYLES:
             self._say(
                 f"{len(files)} other correct solutions; {STYLES} at least", f"write {_variant_pattern(self.entry)}"
             )
         for file in files:
-            for seed in (0, 1):
-                verdict = self._grade(file.read_text(encoding="utf-8"), seed=seed)
+            for seed in range(SEEDS):
+                verdict = self._grade(file.read_text(encoding="utf-8"), seed=seed, stop=True)
                 if verdict.status is not Status.PASSED:
                     what = f"{file.name} is correct but does not pass with seed {seed}: {_first(verdict)}"
                     self._say(what, "mend the suite: right solutions pass")
@@ -234,18 +250,6 @@ def _first(verdict: Verdict) -> str:
     return verdict.message.splitlines()[0] if verdict.message else "; ".join(rules) or str(verdict.status)
 
 
-def variants(entry: Entry) -> list[Path]:
-    """The correct answers in other styles, kept with the kit's own tests."""
-    folder = catalog.content() / "tests" / "accepted" / entry.track
-    return sorted(file for file in folder.glob(f"{entry.slug}*.py") if _owner(file.stem, entry))
-
-
-def _owner(stem: str, entry: Entry) -> bool:
-    """Whether the longest slug that the file's name begins with is this exercise's."""
-    slugs = [e.slug for e in catalog.entries() if stem == e.slug or stem.startswith(e.slug + "_")]
-    return max(slugs, key=len, default="") == entry.slug
-
-
 def _variant_pattern(entry: Entry) -> str:
     return f"tests/accepted/{entry.track}/{entry.slug}_*.py"
 
@@ -259,7 +263,7 @@ def _relative(path: Path) -> str:
 
 def fingerprint(entry: Entry) -> str:
     """What a finding depends on: the exercise's own files and the whole engine."""
-    own = [entry.solution, entry.suite, *variants(entry)]
+    own = [entry.solution, entry.suite, *record.variants(entry)]
     engine = sorted(p for p in catalog.PACKAGE.rglob("*.py") if "suites" not in p.parts and "cli" not in p.parts)
     return source.fingerprint(*(p.read_text(encoding="utf-8") for p in [*own, *engine]))
 
@@ -295,20 +299,13 @@ def jobs_here() -> int:
 
 def _read(cache: Path | None) -> dict[str, tuple[str, Finding]]:
     try:
-        data = json.loads(cache.read_text(encoding="utf-8")) if cache else {}
         return {
             name: (key, Finding(**{**found, "problems": tuple(Problem(**p) for p in found["problems"])}))
-            for name, (key, found) in data.items()
+            for name, (key, found) in record.read(cache).items()
         }
-    except (OSError, ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError):
         return {}
 
 
 def _write(cache: Path | None, kept: dict[str, tuple[str, Finding]]) -> None:
-    if cache is None:
-        return
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({name: [key, asdict(found)] for name, (key, found) in kept.items()}, indent=1)
-    temporary = cache.with_suffix(".new")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(cache)
+    record.write(cache, {name: [key, asdict(found)] for name, (key, found) in kept.items()})

@@ -130,7 +130,7 @@ def _show_score(entry: catalog.Entry, score: Score) -> None:
     solution = entry.solution.read_text(encoding="utf-8")
     for mutant in score.survivors:
         old, new = mutant.edit(solution)
-        click.echo(f"\n{entry.path}: survives, {mutant.kind}, line {mutant.line}\n{mutant.diff(solution)}")
+        click.echo(f"\n{entry.path}: survives, {mutant.kind}, line {mutant.line(solution)}\n{mutant.diff(solution)}")
         click.echo(f"  as an edit: {old!r}: {new!r},")
     for problem in score.stale:
         click.echo(f"\n{entry.path}: {problem}\n  mend: delete the entry from EQUIVALENT")

@@ -45,15 +45,19 @@ def key(text: str) -> str:
 
 @dataclass(frozen=True)
 class Mutant:
-    """An edited solution."""
+    """An edited solution: its text, and the span of the solution that was replaced."""
 
     kind: str
-    line: int
     text: str
+    start: int
+    end: int
 
     @property
     def key(self) -> str:
         return key(self.text)
+
+    def line(self, solution: str) -> int:
+        return solution.count("\n", 0, self.start) + 1
 
     def diff(self, solution: str) -> str:
         """The edit as a unified diff, headers left out."""
@@ -61,24 +65,16 @@ class Mutant:
         return "\n".join(list(lines)[2:])
 
     def edit(self, solution: str) -> tuple[str, str]:
-        """The edit as (old, new), with as many words around it as make the old text unique."""
-        start, left = _agree(solution, self.text), _agree(solution[::-1], self.text[::-1])
-        end = max(len(solution) - left, start)
-        left = len(solution) - end
-        start = min(start, len(self.text) - left)
+        """The edit as (old, new), with as many words around it as make the old text unique and readable."""
+        start, end = self.start, self.end
         while solution.count(solution[start:end]) != 1 or end - start < READABLE:
             if solution[:start].rpartition("\n")[2].strip():
                 start = _word_edge(solution, start - 1, -1)
-            else:
+            elif end < len(solution):
                 end = _word_edge(solution, end + 1, 1)
-        start, end = _word_edge(solution, start, -1), _word_edge(solution, end, 1)
-        return solution[start:end], self.text[start : len(self.text) - (len(solution) - end)]
-
-
-def _agree(old: str, new: str) -> int:
-    """How many characters are the same from the beginning."""
-    pairs = zip(old, new, strict=False)
-    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(old), len(new)))
+            else:
+                break
+        return solution[start:end], self.text[start : end + len(self.text) - len(solution)]
 
 
 def _word_edge(text: str, place: int, step: int) -> int:
@@ -103,8 +99,8 @@ def mutants(solution: str) -> list[Mutant]:
         except (SyntaxError, ValueError):
             continue
         if (shape := ast.dump(tree)) != same:
-            found.setdefault(shape, Mutant(kind, solution.count("\n", 0, start) + 1, text))
-    return sorted(found.values(), key=lambda mutant: mutant.line)
+            found.setdefault(shape, Mutant(kind, text, start, end))
+    return sorted(found.values(), key=lambda mutant: mutant.start)
 
 
 class _Finder:

@@ -6,7 +6,6 @@ hashes of what it was measured on; `grade dev check` refuses a stale or a low sc
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import random
 import tempfile
@@ -18,13 +17,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from grader import catalog, source
+from grader import source
 from grader.authoring import mutants as mutator
+from grader.authoring import record
 from grader.authoring.mutants import Mutant, mutants
 from grader.catalog import Entry
 from grader.engine import Engine
 from grader.errors import UsageError
-from grader.plugin import collect
+from grader.plugin import collect, examples
 from grader.verdict import Cause, Outcome, Status
 
 AIM = 0.97
@@ -39,6 +39,34 @@ Notify = Callable[[Entry, int, int], None]  # an exercise, how many of its mutan
 # --- running ---
 
 
+class Killer:
+    """Runs a suite on mutants of its solution, the tests that killed last first, and no further than a failure."""
+
+    def __init__(self, engine: Engine, entry: Entry) -> None:
+        verdict = engine.grade(entry, entry.solution, diagnose=False)
+        if verdict.status is not Status.PASSED:
+            raise UsageError(f"the solution of {entry.path} does not pass: mend that first")
+        self.engine, self.entry = engine, entry
+        self.order = [test.name for test in sorted(verdict.tests, key=lambda test: test.seconds)]
+
+    def kill(self, texts: list[str]) -> list[str]:
+        """For each text the test that rejects it, or the status where no test did; "" for a survivor."""
+        with tempfile.TemporaryDirectory(prefix="grade-mutate-") as folder:
+            file = Path(folder) / f"{self.entry.slug}.py"
+            return [self._kill(file, text) for text in texts]
+
+    def _kill(self, file: Path, text: str) -> str:
+        file.write_text(text, encoding="utf-8")
+        how: dict[str, Any] = dict(diagnose=False, stop=True, first=tuple(self.order), timeout=CALL_LIMIT)
+        verdict = self.engine.grade(self.entry, file, **how)
+        ran = [test for test in verdict.tests if test.cause is not Cause.NOT_RUN]
+        killer = next((test.name for test in ran if test.outcome is Outcome.FAILED), "")
+        if killer:
+            self.order.remove(killer)
+            self.order.insert(0, killer)
+        return killer or ("" if verdict.status is Status.PASSED else str(verdict.status))
+
+
 @cache
 def _engine() -> Engine:
     """One for each worker, for as long as it lives."""
@@ -46,41 +74,23 @@ def _engine() -> Engine:
 
 
 @cache
-def _order(entry: Entry) -> list[str]:
-    """The names of the tests, quickest first; those that kill move to the front."""
-    verdict = _engine().grade(entry, entry.solution, diagnose=False)
-    if verdict.status is not Status.PASSED:
-        raise UsageError(f"the solution of {entry.path} does not pass: mend that first")
-    return [test.name for test in sorted(verdict.tests, key=lambda test: test.seconds)]
+def _killer(entry: Entry) -> Killer:
+    return Killer(_engine(), entry)
 
 
-def kill(entry: Entry, texts: list[str]) -> list[str]:
-    """For each text the test that rejects it, or the status where no test did; "" for a survivor."""
-    order, killers = _order(entry), []
-    with tempfile.TemporaryDirectory(prefix="grade-mutate-") as folder:
-        file = Path(folder) / f"{entry.slug}.py"
-        for text in texts:
-            file.write_text(text, encoding="utf-8")
-            how: dict[str, Any] = dict(diagnose=False, stop=True, first=tuple(order), timeout=CALL_LIMIT)
-            verdict = _engine().grade(entry, file, **how)
-            ran = [test for test in verdict.tests if test.cause is not Cause.NOT_RUN]
-            killer = next((test.name for test in ran if test.outcome is Outcome.FAILED), "")
-            if killer:
-                order.remove(killer)
-                order.insert(0, killer)
-            killers.append(killer or ("" if verdict.status is Status.PASSED else str(verdict.status)))
-    return killers
+def _work(entry: Entry, texts: list[str]) -> list[str]:
+    return _killer(entry).kill(texts)
 
 
 def measure(chosen: list[Entry], jobs: int, notify: Notify, cached: Path | None) -> Iterator[tuple[Entry, Killers]]:
     """What kills each mutant of each exercise, as the exercises are done."""
-    kept = _read(cached)
+    kept = record.read(cached)
     found: dict[str, Killers] = {}
     batches: list[tuple[Entry, list[Mutant]]] = []
     total = {}
     for entry in chosen:
         known = kept.get(entry.path, {})
-        if known.get("hashes") == hashes(entry):
+        if known.get("hashes") == record.hashes(entry):
             notify(entry, len(known["killers"]), len(known["killers"]))
             yield entry, known["killers"]
             continue
@@ -91,7 +101,7 @@ def measure(chosen: list[Entry], jobs: int, notify: Notify, cached: Path | None)
         return
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as executor:
         futures: dict[Future[list[str]], tuple[Entry, list[Mutant]]] = {
-            executor.submit(kill, entry, [mutant.text for mutant in batch]): (entry, batch) for entry, batch in batches
+            executor.submit(_work, entry, [mutant.text for mutant in batch]): (entry, batch) for entry, batch in batches
         }
         for future in as_completed(futures):
             entry, batch = futures[future]
@@ -99,8 +109,8 @@ def measure(chosen: list[Entry], jobs: int, notify: Notify, cached: Path | None)
             mine.update(zip((mutant.key for mutant in batch), future.result(), strict=True))
             notify(entry, len(mine), total[entry.path])
             if len(mine) == total[entry.path]:
-                kept[entry.path] = {"hashes": hashes(entry), "killers": mine}
-                _write(cached, kept)
+                kept[entry.path] = {"hashes": record.hashes(entry), "killers": mine}
+                record.write(cached, kept)
                 yield entry, mine
 
 
@@ -162,42 +172,27 @@ def equivalents(entry: Entry) -> Iterator[tuple[str, str]]:
 # --- what is committed ---
 
 
-def record() -> Path:
-    return catalog.content() / "tests" / "mutation.json"
-
-
-def hashes(entry: Entry) -> dict[str, str]:
-    """What a score depends on."""
-    texts = {"suite": entry.suite, "solution": entry.solution, "mutator": Path(mutator.__file__)}
-    return {name: source.fingerprint(path.read_text(encoding="utf-8")) for name, path in texts.items()}
-
-
 def commit(entry: Entry, found: Score) -> None:
     """Keep a score in the file that is committed."""
-    kept = _read(record())
-    kept[entry.path] = {
-        "hashes": hashes(entry), "mutants": found.mutants, "killed": found.killed,
-        "equivalent": list(found.equivalent), "survivors": [mutant.key for mutant in found.survivors],
+    tests = collect.collect(entry, examples.collect(_solution(entry))).tests
+    figures = {
+        "tests": len(tests), "mistakes": len(collect.load(entry).MISTAKES), "mutants": found.mutants,
+        "killed": found.killed, "equivalent": list(found.equivalent),
+        "survivors": [mutant.key for mutant in found.survivors],
     }  # fmt: skip
-    _write(record(), dict(sorted(kept.items())))
+    record.keep(entry, figures)
 
 
-def recorded(entry: Entry) -> dict[str, Any] | None:
-    """What is committed of an exercise; None when nothing is, or when it was measured on something else."""
-    kept = _read(record()).get(entry.path)
-    return kept if kept and kept["hashes"] == hashes(entry) else None
-
-
-def sample(entry: Entry, known: dict[str, Any], day: int | None = None) -> list[str]:
+def sample(engine: Engine, entry: Entry, known: dict[str, Any], day: int | None = None) -> list[str]:
     """Measure some mutants again, every day others: what differs from what is committed."""
     drawn = random.Random(f"{entry.path} {int(time.time() // 86400) if day is None else day}")
     solution = _solution(entry)
     population = mutants(solution)
     chosen = drawn.sample(population, min(SAMPLE, len(population)))
     alive = {*known["equivalent"], *known["survivors"]}
-    killers = kill(entry, [mutant.text for mutant in chosen])
+    killers = Killer(engine, entry).kill([mutant.text for mutant in chosen])
     return [
-        f"a mutant in line {mutant.line} is {'killed' if killer else 'not killed'} now:\n{mutant.diff(solution)}"
+        f"a mutant in line {mutant.line(solution)} is {'' if killer else 'not '}killed now:\n{mutant.diff(solution)}"
         for mutant, killer in zip(chosen, killers, strict=True)
         if bool(killer) == (mutant.key in alive)
     ]
@@ -205,20 +200,3 @@ def sample(entry: Entry, known: dict[str, Any], day: int | None = None) -> list[
 
 def _solution(entry: Entry) -> str:
     return entry.solution.read_text(encoding="utf-8")
-
-
-def _read(file: Path | None) -> dict[str, Any]:
-    try:
-        data = json.loads(file.read_text(encoding="utf-8")) if file else {}
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-def _write(file: Path | None, data: dict[str, Any]) -> None:
-    if file is None:
-        return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(".new")
-    temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(file)

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from grader import source
+from grader.authoring import record
 from grader.catalog import Entry, content, entries
 from grader.errors import SubmissionError
-
-TABLE = re.compile(r"(<!-- exercises -->\n).*?(<!-- /exercises -->)", re.DOTALL)
 
 
 def derived() -> Iterator[tuple[Path, str]]:
@@ -21,7 +20,10 @@ def derived() -> Iterator[tuple[Path, str]]:
     readme = content() / "README.md"
     if readme.is_file():
         text = readme.read_text(encoding="utf-8")
-        yield readme, TABLE.sub(lambda match: match[1] + exercise_table() + match[2], text)
+        for mark, table in (("exercises", exercise_table()), ("teeth", teeth_table())):
+            begin, end = f"<!-- {mark} -->\n", f"<!-- /{mark} -->"
+            text = re.sub(f"(?<={begin}).*?(?={end})", table.replace("\\", r"\\"), text, flags=re.DOTALL)
+        yield readme, text
 
 
 def stale() -> list[Path]:
@@ -68,6 +70,18 @@ def exercise_table() -> str:
             card = entry.card
             link = f"[{entry.path}]({entry.stub_path}): {card.title}"
             rows.append(f"| {link} | {names} | {card.level} | {card.minutes} |")
+    return "\n".join(rows) + "\n"
+
+
+def teeth_table() -> str:
+    """What each suite rejects and accepts, as measured and committed."""
+    rows = ["| exercise | tests | mistakes named | mutants killed | equivalent | correct variants |"]
+    rows.append("| --- | --: | --: | --: | --: | --: |")
+    for entry in entries():
+        if known := record.known(entry):
+            killed = f"{known['killed']} of {known['mutants'] - len(known['equivalent'])}"
+            figures = known["tests"], known["mistakes"], killed, len(known["equivalent"]), len(record.variants(entry))
+            rows.append(f"| {entry.path} | {' | '.join(map(str, figures))} |")
     return "\n".join(rows) + "\n"
 
 
