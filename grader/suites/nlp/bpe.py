@@ -1200,6 +1200,11 @@ MISTAKES = [
         "the merges are read in reverse order; the file lists the first merge first",
         {'for left, right in content["merges"]]': 'for left, right in content["merges"][::-1]]'},
     ),
+    Mistake(
+        "byte-0-dropped",
+        "the id 0 is lost, as what is false; the byte 0 is a token like any other",
+        {"if token >= 0]": "if token > 0]"},
+    ),
 ]
 
 EQUIVALENT = [
