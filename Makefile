@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-full bench clean
+.PHONY: demo test test-full fuzz soak bench clean
 
 $(BIN)/grade: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,15 @@ test: $(VENV)/.test
 test-full: $(VENV)/.test
 	$(BIN)/grade dev check --no-cache
 	$(BIN)/python -m pytest
+
+# The fuzzing for ten minutes, with seeds of its own: what fails names its seed. SEED=n repeats a run.
+SEED ?= $(shell date +%s)
+fuzz: $(VENV)/.test
+	FUZZ=long $(BIN)/python -m pytest tests/fuzz --hypothesis-seed=$(SEED) --hypothesis-show-statistics
+
+# An hour or more: verdicts that must not flip under load, 2,000 verdicts in one process, 200 kills. SOAK="--times 5 adamw"
+soak: $(VENV)/.test
+	$(BIN)/python benchmarks/soak.py $(SOAK)
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/verdicts.py

@@ -85,10 +85,10 @@ def find(name: str) -> Entry:
     Raises UnknownExercise, which names the near ones.
     """
     plain = name.removesuffix(".py").rstrip("/")
+    parts = Path(f"{plain}.py").parts
     for entry in entries():
-        if plain in (entry.slug, entry.path) or Path(plain).with_suffix(".py").parts[-len(entry.stub_path.parts) :] == (
-            entry.stub_path.parts
-        ):
+        stub = entry.stub_path.parts
+        if plain in (entry.slug, entry.path) or parts[-len(stub) :] == stub:
             return entry
     raise UnknownExercise(name, near(name))
 
@@ -122,10 +122,31 @@ def read_card(suite: Path) -> Exercise:
                 and node.targets[0].id == "EXERCISE"
                 and isinstance(node.value, ast.Call)
             ):
-                return Exercise(**{str(k.arg): ast.literal_eval(k.value) for k in node.value.keywords})
-    except (OSError, SyntaxError, ValueError, TypeError) as error:
+                return _checked(Exercise(**{str(k.arg): ast.literal_eval(k.value) for k in node.value.keywords}))
+    except (OSError, SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         raise Fault(f"the card of {suite.name} cannot be read: {error}") from error
     raise Fault(f"{suite.name} has no `EXERCISE = Exercise(...)`")
+
+
+def _checked(card: Exercise) -> Exercise:
+    """The card, whose fields hold what they should. Raises TypeError: `hints=("one")` is no tuple, but a text."""
+    texts = {name: getattr(card, name) for name in ("hints", "after", "forbid", "needs")}
+    pairs = card.follow_ups if isinstance(card.follow_ups, tuple) else None
+    kinds = {
+        "title": isinstance(card.title, str),
+        "level": isinstance(card.level, str),
+        "minutes": type(card.minutes) is int,
+        "timeout": type(card.timeout) in (int, float) and 0 < card.timeout < float("inf"),
+        "follow_ups": pairs is not None and all(_are_texts(pair) and len(pair) == 2 for pair in pairs),
+        **{name: _are_texts(value) for name, value in texts.items()},
+    }
+    if wrong := [name for name, fits in kinds.items() if not fits]:
+        raise TypeError(f"`{wrong[0]}` is {getattr(card, wrong[0])!r:.60}")
+    return card
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
 
 
 def _card_statements(text: str) -> list[ast.stmt]:

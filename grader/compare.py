@@ -29,6 +29,7 @@ TOLERANCES = {
 }
 SHOWN = 6  # values of an array in a message
 WIDTH = 400  # characters of a value in a message
+ROW = 4000  # characters of a line of a message, whatever it quotes
 
 
 class Mismatch(AssertionError):
@@ -52,11 +53,15 @@ def fail(what: str, **lines: object) -> None:
     rows = [
         f"{name.replace('_', ' '):<{width}}{_indented(value, width)}" for name, value in lines.items() if value != ""
     ]
-    raise Mismatch("\n".join([what, *rows]))
+    raise Mismatch("\n".join([_cut(what), *rows]))
 
 
 def _indented(value: object, width: int) -> str:
-    return str(value).replace("\n", "\n" + " " * width)
+    return _cut(str(value)).replace("\n", "\n" + " " * width)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= ROW else f"{text[:ROW]} ... ({len(text)} characters)"
 
 
 def assert_that(condition: object, what: str, *, got: object = "") -> None:

@@ -41,7 +41,10 @@ class Cost:
         names = {f.name for f in fields(cls)}
         if not isinstance(data, dict) or not data.keys() <= names:
             raise ValueError("not a cost")
-        counts = [*data.get("by_name", {}).values(), *(v for k, v in data.items() if k != "by_name")]
+        by_name = data.get("by_name", {})
+        if not isinstance(by_name, dict):
+            raise ValueError("not a cost")
+        counts = [*by_name.values(), *(v for k, v in data.items() if k != "by_name")]
         if not all(type(count) is int and 0 <= count < 1 << 62 for count in counts):
             raise ValueError("not a count")
         return cls(**data)

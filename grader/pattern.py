@@ -59,7 +59,7 @@ class Difference:
             distance, allowed = math.inf, 0.0
         if distance <= allowed:
             return None
-        return cls(1, 1, (), got, expected, math.inf if distance != distance else float(distance))
+        return cls(1, 1, (), got, expected, math.inf if distance != distance else _as_float(distance))
 
     @classmethod
     def of_lists(cls, got: Any, expected: Any, rtol: float, atol: float) -> Difference | None:
@@ -96,8 +96,16 @@ def as_numpy(value: Any) -> Any:
         value = (value.to_dense() if value.is_sparse else value).resolve_conj().resolve_neg()
         value = value.cdouble() if value.is_complex() else value.double()
         return value.numpy()
-    array = np.asarray(value)
+    array = np.asarray(_as_float(value) if isinstance(value, int) else value)
     return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+
+
+def _as_float(value: Any) -> float:
+    """A real number as a float; an int that is too large for one is infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def recognise(got: Any, expected: Any, rtol: float, atol: float) -> str | None:
@@ -120,7 +128,7 @@ def recognise(got: Any, expected: Any, rtol: float, atol: float) -> str | None:
 def _of_scalar(got: Any, expected: Any, rtol: float, atol: float) -> str | None:
     if isinstance(got, bool) or isinstance(expected, bool):
         return None
-    if not (cmath.isfinite(got) and cmath.isfinite(expected)) or not expected or not got:
+    if not (_is_finite(got) and _is_finite(expected)) or not expected or not got:
         return None
     if Difference.of(-got, expected, rtol, atol) is None:
         return "the right value with the opposite sign"
@@ -137,6 +145,10 @@ def _of_scalar(got: Any, expected: Any, rtol: float, atol: float) -> str | None:
     ):
         return "the logarithm of the right value"
     return None
+
+
+def _is_finite(value: Any) -> bool:
+    return cmath.isfinite(_as_float(value) if isinstance(value, int) else value)
 
 
 Close = Callable[[Any, Any], bool]

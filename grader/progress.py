@@ -9,6 +9,7 @@ grading goes on without it.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -120,9 +121,11 @@ class Progress:
         rows = self._read(
             "SELECT id, at, exercise, part, complete, status, points, max_points, seconds,"
             f" verdict AS json FROM attempts {where} ORDER BY id DESC LIMIT ?",
-            [*values, -1 if limit is None else limit],
+            [*values, -1 if limit is None else min(limit, LARGEST)],
         )
         with self._translated():
+            for row in rows:
+                json.loads(_checked(row)["json"])
             return [
                 Attempt(**{**row, "complete": bool(row["complete"]), "status": Status(row["status"])}) for row in rows
             ]
@@ -139,7 +142,9 @@ class Progress:
             """
         )
         with self._translated():
-            return {row.pop("exercise"): Standing(**{**row, "status": Status(row["status"])}) for row in rows}
+            return {
+                row.pop("exercise"): Standing(**{**row, "status": Status(row["status"])}) for row in map(_checked, rows)
+            }
 
     def passed(self) -> set[str]:
         return {row["exercise"] for row in self._read(f"SELECT DISTINCT exercise FROM attempts WHERE {PASSED}")}
@@ -152,10 +157,11 @@ class Progress:
     def hints(self, exercise: str) -> list[int]:
         """The numbers of the hints that were seen, from 1."""
         rows = self._read("SELECT number FROM hints WHERE exercise = ? ORDER BY number", [exercise])
-        return [row["number"] for row in rows]
+        with self._translated():
+            return [_checked(row)["number"] for row in rows]
 
     def _read(self, query: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        if not self.path.exists():
+        if not os.path.exists(self.path):
             return []
         # "rw" even to read: what a killed writer left must be rolled back. SQLite falls back to reading by itself.
         with self._translated(), _closing(self._connect("rw")) as db:
@@ -203,7 +209,7 @@ class Progress:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, sqlite3.Error, ValueError) as error:
+        except (OSError, sqlite3.Error, ValueError, RecursionError) as error:
             raise ProgressUnavailable(_reason(self.path, error)) from error
 
 
@@ -211,7 +217,7 @@ def _reason(path: Path, error: Exception) -> str:
     code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF  # the primary code of an extended one
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return f"progress in `{path}` is locked by another process\n\nhint: try again when that one is done"
-    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT) or isinstance(error, ValueError):
+    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT) or isinstance(error, ValueError | RecursionError):
         return (
             f"progress in `{path}` is damaged: {error}\n\n"
             "hint: move that file away; the kit starts a new one, and your answers are not in it"
@@ -221,6 +227,27 @@ def _reason(path: Path, error: Exception) -> str:
     if code == sqlite3.SQLITE_FULL:
         return f"progress in `{path}` cannot grow: the disk is full"
     return f"progress in `{path}` cannot be used: {error}"
+
+
+LARGEST = (1 << 63) - 1  # of SQLite's integers
+LATEST = 253_402_214_400.0  # the end of the year 9999, past which there are no dates
+TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("exercise", "status", "json"), (str,)),
+    **dict.fromkeys(("id", "complete", "points", "max_points", "attempts", "best", "days_passed", "number"), (int,)),
+    **dict.fromkeys(("at", "last_at", "seconds"), (int, float)),
+    "part": (str, type(None)),
+    "passed_at": (int, float, type(None)),
+}
+
+
+def _checked(row: dict[str, Any]) -> dict[str, Any]:
+    """The row itself. Raises ValueError for a value that this kit did not write: a column of SQLite takes any type."""
+    for name, value in row.items():
+        most = LATEST if name in ("at", "last_at", "passed_at") else LARGEST
+        within = not isinstance(value, int | float) or 0 <= value < most
+        if not isinstance(value, TYPES[name]) or not within:
+            raise ValueError(f"`{name}` is {value!r:.60}")
+    return row
 
 
 @contextmanager

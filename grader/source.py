@@ -6,7 +6,9 @@ import ast
 import difflib
 import functools
 import hashlib
+import os
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,7 +121,10 @@ class Submission:
 
     def signature(self, name: str) -> str:
         node = self.definitions().get(name)
-        return signature(node) if node else name
+        try:
+            return signature(node) if node else name
+        except (RecursionError, ValueError, SyntaxError):  # what compiles may be too deep to be written out
+            return name
 
 
 def read(path: Path) -> Submission:
@@ -128,8 +133,10 @@ def read(path: Path) -> Submission:
 
 
 def decode(path: Path) -> str:
-    if path.is_dir():
+    if os.path.isdir(path):
         raise SubmissionError(f"`{path.name}` is a folder, not a Python file")
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for, for ever
+        raise SubmissionError(f"`{path.name}` is no regular file")
     if path.suffix == ".ipynb":
         raise SubmissionError(
             f"`{path.name}` is a notebook; grade a .py file\n\n"
@@ -161,8 +168,9 @@ def parse(path: Path, text: str) -> Submission:
         raise SubmissionError(f"`{path.name}` is empty\n\nhint: `grade reset {path.stem}` brings the stub back")
     try:
         # compile() finds more than ast.parse(): `return` outside a function, `await` outside async
-        compile(text, path.name, "exec", dont_inherit=True)
-        return Submission(path, text, ast.parse(text))
+        with warnings.catch_warnings(action="ignore"):  # with the line as it is, which a terminal might obey
+            compile(text, path.name, "exec", dont_inherit=True)
+            return Submission(path, text, ast.parse(text))
     except SyntaxError as error:
         raise SubmissionError(_syntax_message(path, error)) from None
     except (RecursionError, MemoryError, ValueError, OverflowError) as error:
@@ -198,11 +206,11 @@ def edited(solution: str, old: str, new: str, name: str) -> str:
 
 def answer(text: str) -> str:
     """A solution as it is shown: without the markers and the statement."""
-    lines = [line for line in text.splitlines(keepends=True) if line.strip() not in (BEGIN, END)]
-    tree = ast.parse("".join(lines))
-    first = tree.body[0]
-    start = (first.end_lineno or 0) if _is_constant(first) else 0
-    return "".join(lines[start:]).lstrip("\n")
+    lines = [line for line in text.split("\n") if line.strip() not in (BEGIN, END)]
+    with warnings.catch_warnings(action="ignore"):
+        body = ast.parse("\n".join(lines)).body
+    start = (body[0].end_lineno or 0) if body and _is_constant(body[0]) else 0
+    return "\n".join(lines[start:]).lstrip("\n")
 
 
 def statement(text: str) -> str:

@@ -38,9 +38,7 @@ class Workspace:
     def make_state(self) -> Path:
         """Create `.grade/`, which ignores itself in git. Raises OSError."""
         self.state.mkdir(parents=True, exist_ok=True)
-        ignore = self.state / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n", encoding="utf-8")
+        _write_new(self.state / ".gitignore", "*\n")
         return self.state
 
 
@@ -119,7 +117,12 @@ def reset(workspace: Workspace, entry: Entry) -> Reset:
                 return Reset(path, None, changed=False)
             backup = _free_name(path)
             path.rename(backup)
-        _write_new(path, stub)
+        try:
+            _write_new(path, stub)
+        except OSError:
+            if backup is not None:
+                backup.rename(path)
+            raise
     except OSError as error:
         raise _cannot_write(path, error) from None
     return Reset(path, backup, changed=True)
@@ -137,10 +140,15 @@ def _write_new(path: Path, text: str) -> bool:
     """Whether the file was written: one that is there stays. Mode "x" leaves no moment between look and write."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with path.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        file = path.open("x", encoding="utf-8", newline="\n")
     except FileExistsError:
         return False
+    try:
+        with file:
+            file.write(text)
+    except OSError:
+        path.unlink()  # half a stub would be kept for ever, as the learner's own
+        raise
     return True
 
 

@@ -6,6 +6,7 @@ The kit's own fault never shows a raw traceback: it goes to a file, and the mess
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import time
@@ -18,6 +19,8 @@ from grader import __version__
 from grader.cli.screen import Screen
 from grader.errors import SubmissionError, UsageError
 from grader.verdict import ExitCode
+
+OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}  # where output or a temporary file was to go
 
 
 def guarded(run: Callable[[], object], arguments: Sequence[str]) -> int:
@@ -43,6 +46,12 @@ def guarded(run: Callable[[], object], arguments: Sequence[str]) -> int:
     except SubmissionError as error:
         screen.error(str(error))
         return ExitCode.NOT_PASSED
+    except OSError as error:
+        if error.errno not in OF_THE_DISK:
+            screen.error(_fault_text(error, arguments))
+            return ExitCode.FAULT
+        screen.error(f"nothing can be written: {error}")
+        return ExitCode.USAGE
     except Exception as error:
         screen.error(_fault_text(error, arguments))
         return ExitCode.FAULT

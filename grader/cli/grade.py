@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import click
 
 from grader import workspace
 from grader.catalog import Entry
-from grader.cli.session import Session, complete_names, json_option, select
+from grader.cli.session import Session, complete_names, is_python_file, json_option, select
 from grader.errors import UsageError
 from grader.verdict import ExitCode, Status, Verdict
 
@@ -123,12 +124,12 @@ def resolve(names: Sequence[str], file: Path | None, session: Session) -> list[T
     found: dict[str, Target] = {}
     for name in names or (str(file),):
         for entry in select(name):
-            given = Path(name) if name.endswith(".py") and Path(name).is_file() else None
+            given = Path(name) if is_python_file(name) else None
             found.setdefault(entry.path, Target(entry, file or given or _own_file(entry, session)))
     targets = list(found.values())
     if file and len(targets) != 1:
         raise UsageError("`--file` needs exactly one exercise")
-    missing = [target for target in targets if not target.file.exists()]
+    missing = [target for target in targets if not os.path.exists(target.file)]
     if missing:
         names_missing = ", ".join(f"`{session.shown(target.file)}`" for target in missing[:3])
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
@@ -174,9 +175,9 @@ def grade_all(targets: Sequence[Target], options: Options, session: Session, mem
             verdict = grade_one(engine, target, options, session)
             passed += verdict.passed
             present(verdict, target, options, session, alone=len(targets) == 1)
+            record(verdict, options, session)
             if options.repro:
                 write_repro(engine.repro, target, session, to_stderr=options.as_json)
-            record(verdict, options, session)
     if len(targets) > 1 and not options.as_json:
         session.screen.result(f"\n{passed} of {len(targets)} passed")
     return ExitCode.PASSED if passed == len(targets) else ExitCode.NOT_PASSED
@@ -233,7 +234,8 @@ def write_repro(script: str | None, target: Target, session: Session, *, to_stde
         folder = session.workspace.make_state() / "repro" if session.workspace else Path.cwd()
         folder.mkdir(exist_ok=True)
         path = folder / (f"{target.entry.slug}.py" if session.workspace else f"repro_{target.entry.slug}.py")
-        path.write_text(script, encoding="utf-8")
+        path.write_text(script, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
-        raise UsageError(f"the script cannot be written: {error}") from None
+        session.screen.error(f"the script cannot be written: {error}")
+        return
     say(f"\nthe failing call as a script: {session.shown(path)}")

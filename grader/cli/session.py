@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -94,13 +95,18 @@ def select(name: str) -> tuple[Entry, ...]:
 def _select(name: str, *, many: bool) -> tuple[Entry, ...]:
     path = Path(name)
     try:
-        if many and path.name in catalog.tracks() and path.is_dir():
+        if many and path.name in catalog.tracks() and os.path.isdir(path):
             return catalog.select(path.name)  # `exercises/attention/`, as a shell completes it
-        if name.endswith(".py") and path.is_file():
+        if is_python_file(name):
             return (_of_file(path),)
         return catalog.select(name) if many else (catalog.find(name),)
     except UnknownExercise as error:
         raise UnknownExercise(name, [*_near_commands(name), *error.near][:3]) from None
+
+
+def is_python_file(name: str) -> bool:
+    """Whether a word names a file that is there; `Path.is_file` raises for a word too long for a name."""
+    return name.endswith(".py") and os.path.isfile(name)
 
 
 def _of_file(path: Path) -> Entry:

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import inspect
 import textwrap
+import time
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from typing import Any
 
 from grader.compare import Opaque
 from grader.cost import Cost
+from grader.errors import Fault
 from grader.sandbox.host import Child, ChildGone, Zygote
 from grader.sandbox.inside import wire
 from grader.sandbox.inside.lockdown import Limits
@@ -20,6 +22,7 @@ from grader.verdict import Cause
 
 IMPORT_LIMIT = 10.0
 SHORT_LIMIT = 1.0  # after a time-out: what hangs, hangs in every test
+PATIENCE = 60.0  # seconds that the calls of one submission may take together before limits become short
 KEPT_BYTES = 32 << 20  # arguments of one call that are kept for a replay
 
 
@@ -67,10 +70,13 @@ class RemoteError:
 
     @classmethod
     def from_plain(cls, data: Any) -> RemoteError:
-        frames = tuple((int(line), str(name)[:200], str(source)[:200]) for line, name, source in data["frames"][:10])
-        bases = tuple(str(base)[:200] for base in data["bases"][:20])
-        words = {name: str(data[name])[:2100] for name in ("kind", "type", "text", "function")}
-        return cls(bases=bases, frames=frames, **words)
+        """From what the sandbox sent. Raises ValueError for anything but an error in words."""
+        try:
+            frames = tuple((_line(line), _text(name), _text(source)) for line, name, source in data["frames"][:10])
+            words = {name: _text(data[name], 2100) for name in ("kind", "type", "text", "function")}
+            return cls(bases=_texts(data["bases"]), frames=frames, **words)
+        except (LookupError, TypeError) as error:
+            raise ValueError(f"not an error: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,7 @@ class Result:
     message: str = ""
     changed: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
+    size: int = 0  # bytes of the answer
 
 
 @dataclass
@@ -100,6 +107,7 @@ class Runner:
     child: Child | None = None
     loaded: Result | None = None
     timeouts: int = 0
+    spent: float = 0.0  # seconds in calls
     output: list[str] = field(default_factory=list)
 
     def load(self) -> Result:
@@ -124,20 +132,25 @@ class Runner:
 
     @property
     def limit(self) -> float:
-        return min(self.timeout, SHORT_LIMIT) if self.timeouts else self.timeout
+        return min(self.timeout, SHORT_LIMIT) if self.timeouts or self.spent > PATIENCE else self.timeout
 
     def _ask(self, request: dict[str, Any], blob: bytes, seconds: float) -> Result:
         assert self.child is not None
+        started = time.monotonic()
         try:
             answer = self.child.ask(request, blob, seconds)
         except ChildGone as gone:
             self.timeouts += gone.cause == "timeout"
             self._keep_output()
+            if self.child.ending is not None and self.child.ending.fault and self.zygote.ended():
+                raise Fault("the sandbox was killed, most likely by the system for want of memory") from None
             cause = Cause(gone.cause) if gone.cause in set(Cause) else Cause.CRASHED
             return Result(ended=cause, message=str(gone))
+        finally:
+            self.spent += time.monotonic() - started
         try:
-            return _result(answer.message, answer.blob)
-        except (wire.WireError, KeyError, TypeError, ValueError, AttributeError) as error:
+            return replace(_result(answer.message, answer.blob), size=answer.size)
+        except ValueError as error:
             self.child.close()
             return Result(ended=Cause.CRASHED, message=f"its answer cannot be read: {error}")
 
@@ -161,16 +174,33 @@ class Runner:
 
 
 def _result(message: dict[str, Any], blob: bytes) -> Result:
+    """What a child answered. Raises ValueError, of which WireError is one, for an answer that is none."""
     if "error" in message:
-        error = message["error"]
-        return Result(error=RemoteError.from_plain(error), broken=_words(error.get("broken", [])))
+        error = RemoteError.from_plain(message["error"])
+        return Result(error=error, broken=_texts(message["error"].get("broken", [])))
+    if "ok" not in message:
+        raise ValueError("neither a value nor an error")
     value = wire.Decoder(blob, opaque=Opaque).decode(message["ok"])
     cost = Cost.from_plain(message["cost"]) if message.get("cost") is not None else None
-    return Result(value, cost, changed=_words(message.get("changed", [])), broken=_words(message.get("broken", [])))
+    return Result(value, cost, changed=_texts(message.get("changed", [])), broken=_texts(message.get("broken", [])))
 
 
-def _words(items: Any) -> tuple[str, ...]:
-    return tuple(str(item)[:200] for item in list(items)[:20])
+def _texts(items: Any) -> tuple[str, ...]:
+    if not isinstance(items, list):
+        raise ValueError("not a list of texts")
+    return tuple(_text(item) for item in items[:20])
+
+
+def _text(item: Any, most: int = 200) -> str:
+    if not isinstance(item, str):
+        raise ValueError("not a text")
+    return item[:most]
+
+
+def _line(item: Any) -> int:
+    if type(item) is not int or not 0 <= item < 1 << 31:
+        raise ValueError("not a line number")
+    return item
 
 
 def encode_call(target: str | Callable[..., Any], args: Any, kwargs: Any, seed: int, **options: bool) -> Call:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from grader import race
+from grader.compare import Opaque
 from grader.cost import Measured
 from grader.plugin.calls import Call, RemoteError, Result, Runner, call_seed, encode_call, slim
 from grader.source import Part
 from grader.source import Submission as File
 from grader.verdict import Cause
+
+MOST_SIGNATURE = 400  # characters
+KEPT_RESULTS = 256 << 20  # bytes of results that are kept to look for the mistake
 
 
 class CallFailed(AssertionError):
@@ -48,7 +52,7 @@ class Submission:
         self._runner, self._reference, self._file = runner, reference, file
         self._parts, self._seed = parts, seed
         self._trial = Trial("")
-        self._expected: tuple[str, ...] | None = None
+        self._kept = 0
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
@@ -100,8 +104,13 @@ class Submission:
         call = self._call(target, args, kwargs, **options)
         result = self._runner.run(call)
         if (kept := slim(call)) is not None:
-            self._trial.calls.append((kept, result))
+            self._trial.calls.append((kept, self._slim(result)))
         return self._checked(result)
+
+    def _slim(self, result: Result) -> Result:
+        """The result, or a stand-in when those kept so far are large: a submission must not fill this process."""
+        self._kept += result.size
+        return result if self._kept <= KEPT_RESULTS else replace(result, value=Opaque("result", "too large to keep"))
 
     def _checked(self, result: Result) -> Result:
         if result.broken:
@@ -120,7 +129,7 @@ class Submission:
         return result
 
     def _failure(self, error: RemoteError) -> Exception:
-        if error.kind == "stub":
+        if error.kind == "stub" and error.function in self._runner.source.stubs:  # as seen here, not as claimed there
             return Waiting(error.function)
         if error.kind == "memory":
             return CallFailed(Cause.OUT_OF_MEMORY, trace(error) + "\n\nit asked for more memory than it may use", error)
@@ -147,7 +156,7 @@ class Submission:
         for part in self._parts:
             for name in (part.name, *part.stubs):
                 if f"{name}()" in error.text:
-                    mine = self._file.signature(part.name)
+                    mine = self._file.signature(part.name)[:MOST_SIGNATURE]
                     return f"\n\nexpected  {part.signature}\ngot       {mine}"
         return ""
 

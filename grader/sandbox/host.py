@@ -17,12 +17,12 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from grader.errors import Fault
 from grader.sandbox import layers as isolation
 from grader.sandbox.inside import wire
-from grader.sandbox.inside.lockdown import Limits
+from grader.sandbox.inside.lockdown import Limits, remove_tree
 
 INSIDE = Path(__file__).resolve().parent / "inside"
 START_LIMIT = 120.0  # a cold disk may take this long to import torch
@@ -53,6 +53,18 @@ class Ending:
     cpu: float = 0.0
     fault: str = ""
 
+    @classmethod
+    def from_report(cls, report: bytes) -> Ending:
+        """From what a warden sent: one that says nothing sensible did not report."""
+        silent = cls(fault="its warden did not report")
+        try:
+            data = json.loads(report)
+        except (ValueError, RecursionError):
+            return silent
+        kinds = {name: type(value) for name, value in vars(silent).items()}
+        well_formed = isinstance(data, dict) and all(type(value) is kinds.get(name) for name, value in data.items())
+        return cls(**data) if well_formed else silent
+
 
 class ChildGone(Exception):
     """The child ended, or was ended, before it answered. `cause` is a verdict.Cause value."""
@@ -68,6 +80,14 @@ class Answer:
 
     message: dict[str, Any]
     blob: bytes
+    size: int = 0  # bytes of the frame
+
+
+def _scratch_file() -> BinaryIO:
+    """In memory where that can be: a full disk is no reason not to grade."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("errors"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 class Zygote:
@@ -76,41 +96,73 @@ class Zygote:
     def __init__(self, packages: tuple[str, ...], tier: str, *, gpu: bool = False) -> None:
         self.packages, self.tier, self.gpu = packages, tier, gpu
         self.layers = isolation.tier_layers(tier)
+        self._start()
+
+    def _start(self) -> None:
         self.ready = False
         ours, theirs = socket.socketpair()
         self.control = ours
-        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `close`)
+        self.errors = _scratch_file()
         command = [sys.executable, "-I", "-c", BOOTSTRAP, str(INSIDE), str(theirs.fileno())]
         environment = isolation.environment()
-        if tier == "sandbox":
-            command = isolation.bubblewrap_command(INSIDE, gpu=gpu) + command
+        self.scratch = ""  # of all children, where they have none of their own: what one leaves goes with the zygote
+        if self.tier == "sandbox":
+            command = isolation.bubblewrap_command(INSIDE, gpu=self.gpu) + command
+        else:
+            self.scratch = tempfile.mkdtemp(prefix="grade-")
+            environment |= {"HOME": self.scratch, "TMPDIR": self.scratch}
         self.process = subprocess.Popen(
             command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=self.errors, stderr=self.errors,
-            env=environment, start_new_session=True, cwd=tempfile.gettempdir(),
+            env=environment, start_new_session=True, cwd=self.scratch or "/",
         )  # fmt: skip
         theirs.close()
-        ours.sendall(json.dumps({"packages": list(packages), "layers": sorted(self.layers)}).encode())
+        with contextlib.suppress(OSError):  # it is gone already, which `wait` tells
+            ours.sendall(json.dumps({"packages": list(self.packages), "layers": sorted(self.layers)}).encode())
 
     def wait(self) -> None:
-        """Wait until the packages are imported. Raises Fault when the zygote does not come up."""
-        if self.ready:
-            return
+        """Wait until the packages are imported. Raises Fault when the zygote does not come up.
+
+        One that was killed is started once more: that says nothing about the tier, which would be given up for a
+        weaker one.
+        """
+        for again in (False, True):
+            if self.ready:
+                return
+            problem, killed = self._begin()
+            if not problem:
+                return
+            self.close()
+            if again or not killed:
+                raise Fault(problem)
+            self._start()
+
+    def _begin(self) -> tuple[str, bool]:
+        """What keeps it from working, and whether that is a kill from outside."""
         self.control.settimeout(START_LIMIT)
         try:
             hello = self.control.recv(4096)
-        except TimeoutError:
+        except OSError:  # too late, or gone with a message unread
             hello = b""
         if not hello:
             self.errors.seek(0)
             said = self.errors.read(4000).decode(errors="replace")
-            self.close()
-            raise Fault(f"the {self.tier} tier did not start:\n{said}")
+            return f"the {self.tier} tier did not start:\n{said}", self._was_killed()
         self.ready = True
-        self._canary()
+        problem, killed = self._canary()
+        return problem and f"the {self.tier} tier does not work here: {problem}", killed
 
-    def _canary(self) -> None:
+    def _was_killed(self) -> bool:
+        return self.ended() and self.process.returncode in (
+            -signal.SIGKILL,
+            128 + signal.SIGKILL,
+        )  # bubblewrap adds 128
+
+    def _canary(self) -> tuple[str, bool]:
         """A first child shows that all layers apply here and that children of this zygote do work."""
-        child = self.spawn(Limits())
+        try:
+            child = self.spawn(Limits())
+        except Fault as fault:
+            return str(fault), self._was_killed()
         request = {
             "op": "load", "source": CANARY if "torch" in self.packages else "", "filename": "canary.py", "seed": 0,
             "rules": [], "stubs": [], "device": "cpu",
@@ -120,10 +172,10 @@ class Zygote:
             problem = str(answer.message.get("error", ""))
         except ChildGone as gone:
             problem = f"{gone}\n{child.printed.decode(errors='replace')[:500]}"
-        child.close()
-        if problem:
-            self.close()
-            raise Fault(f"the {self.tier} tier does not work here: {problem}")
+        ending = child.close()
+        itself = child.ended_by_itself and ending.signal == signal.SIGKILL
+        killed = itself or (bool(ending.fault) and self._was_killed())
+        return problem, bool(problem) and killed
 
     def spawn(self, limits: Limits, *, threads: int = 1) -> Child:
         """Fork a child. Raises Fault when the zygote is gone."""
@@ -136,6 +188,8 @@ class Zygote:
             fds = [theirs.fileno(), their_report.fileno(), write_end]
             socket.send_fds(self.control, [json.dumps(request).encode()], fds)
         except OSError as error:
+            for end in (connection.detach(), report.detach(), read_end):
+                os.close(end)
             raise Fault(f"the {self.tier} is gone: {error}") from error
         finally:
             theirs.close()
@@ -147,6 +201,14 @@ class Zygote:
     def alive(self) -> bool:
         return self.process.poll() is None
 
+    def ended(self, seconds: float = 0.5) -> bool:
+        """Whether it is gone, or goes while its children already are: a kill takes a moment to go round."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def close(self) -> None:
         """End the zygote and with it everything in its sandbox."""
         self.control.close()
@@ -157,6 +219,8 @@ class Zygote:
             except subprocess.TimeoutExpired:
                 self.process.send_signal(signal.SIGKILL)
                 self.process.wait()
+        if self.scratch:
+            remove_tree(self.scratch)
 
 
 class Child:
@@ -174,6 +238,7 @@ class Child:
         self.number = 0
         self.buffer = bytearray()
         self.ending: Ending | None = None
+        self.ended_by_itself = False
 
     @property
     def alive(self) -> bool:
@@ -181,7 +246,7 @@ class Child:
 
     def ask(self, request: dict[str, Any], blob: bytes, seconds: float) -> Answer:
         """Send a request and wait for its answer. Raises ChildGone; the child is dead then."""
-        self.number += 1
+        self.number = int.from_bytes(os.urandom(6))  # one that cannot be answered before it is asked
         deadline = time.monotonic() + seconds
         frame = memoryview(wire.dump({**request, "id": self.number}, blob))
         try:
@@ -219,7 +284,7 @@ class Child:
                 start = wire.HEADER.size
                 self._drain()
                 text = bytes(self.buffer[start : start + lengths[0]])
-                return Answer(wire.parse(text), bytes(self.buffer[start + lengths[0] :]))
+                return Answer(wire.parse(text), bytes(self.buffer[start + lengths[0] :]), len(self.buffer))
             if "answer" in self._poll(deadline, seconds):
                 try:
                     data = self.connection.recv(1 << 20)
@@ -261,6 +326,8 @@ class Child:
     def _died(self) -> ChildGone:
         """The connection ended by itself: find out why from the warden."""
         ending = self.close(grace=2.0)
+        if not self.ended_by_itself:
+            return ChildGone("crashed", "it closed its connection to the grader")
         if ending.fault:
             return ChildGone("fault", ending.fault)
         # a child that is PID 1 does not notice SIGXCPU; SIGKILL follows a second later
@@ -301,6 +368,7 @@ class Child:
             data = self.report.recv(4096) if grace else b""
         except (TimeoutError, OSError):
             data = b""
+        self.ended_by_itself = bool(data)
         if not data:
             try:
                 self.report.shutdown(socket.SHUT_WR)  # the warden kills the child and reports
@@ -308,10 +376,7 @@ class Child:
                 data = self.report.recv(4096)
             except OSError:
                 data = b""
-        try:
-            return Ending(**json.loads(data))
-        except (ValueError, TypeError):
-            return Ending(fault="its warden did not report")
+        return Ending.from_report(data)
 
 
 @dataclass

@@ -7,6 +7,8 @@ import ast
 from grader.sandbox.inside import forbidden
 from grader.verdict import BrokenRule
 
+MOST_PARTS = 16  # of a dotted name: what a longer one starts with is looked at by itself
+
 
 def check(text: str, tree: ast.Module, rules: tuple[str, ...]) -> list[BrokenRule]:
     """Every place where the text uses something that the rules exclude, by line."""
@@ -15,7 +17,7 @@ def check(text: str, tree: ast.Module, rules: tuple[str, ...]) -> list[BrokenRul
         return []
     nodes = list(ast.walk(tree))
     aliases, bound = _aliases(nodes), _bound(nodes)
-    lines = text.splitlines()
+    lines = text.split("\n")  # as Python counts them
     found: dict[tuple[int, str], BrokenRule] = {}
     for node in nodes:
         for name in _used(node, aliases, bound):
@@ -67,12 +69,16 @@ def _used(node: ast.AST, aliases: dict[str, str], bound: set[str]) -> list[str]:
 
 
 def _dotted(node: ast.expr, aliases: dict[str, str]) -> str:
-    if isinstance(node, ast.Name):
-        return aliases.get(node.id, "")
-    if isinstance(node, ast.Attribute):
-        parent = _dotted(node.value, aliases)
-        return f"{parent}.{node.attr}" if parent else ""
-    return ""
+    """The name that a chain of attributes stands for; nothing for one that is longer than any excluded name.
+
+    A loop: what compiles may be too deep for Python's recursion.
+    """
+    attributes: list[str] = []
+    while isinstance(node, ast.Attribute) and len(attributes) < MOST_PARTS:
+        attributes.append(node.attr)
+        node = node.value
+    origin = aliases.get(node.id, "") if isinstance(node, ast.Name) else ""
+    return ".".join([origin, *reversed(attributes)]) if origin else ""
 
 
 def _excluded(name: str, excluded: dict[str, str]) -> str | None:

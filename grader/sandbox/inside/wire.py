@@ -3,7 +3,8 @@
 A frame is two lengths, a JSON text and a blob. JSON holds None, bool, int, float, str and
 list as they are; everything else is an object with one key that names its type. Arrays point
 into the blob by offset, with dtype and shape; dtypes come from a fixed list. Decoding builds
-plain values only, executes nothing, and raises WireError on anything malformed or too large.
+plain values only, executes nothing, and raises WireError on anything malformed or too large:
+each byte of the blob is taken once, and no array spans more than a blob may hold.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ import json
 import math
 import struct
 import sys
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 MAX_JSON = 64 << 20
 MAX_BLOB = 1 << 30
 MAX_DEPTH = 64
+MAX_SHARING = 64  # keys of one hash
+MAX_ITEMS = 1 << 21  # an empty list is two bytes of JSON, and eighty in memory
 HEADER = struct.Struct("<QQ")
 
 # dtype -> bytes an element
@@ -127,7 +131,9 @@ class Encoder:
                     if stride == 0 and size > 1:
                         stored = stored.narrow(axis, 0, 1)
         stored = stored.cpu().resolve_conj().resolve_neg().contiguous()
-        data = stored.reshape(-1).view(torch.uint8).numpy().tobytes() if stored.numel() else b""
+        # a single element counts as contiguous whatever its strides, and `view` then minds them
+        flat = stored.as_strided((stored.numel(),), (1,))
+        data = flat.view(torch.uint8).numpy().tobytes() if stored.numel() else b""
         place = self._place(name, tuple(plain.shape), data)
         return {"tensor": [*place, layout]}
 
@@ -150,6 +156,7 @@ class Decoder:
         self.blob = memoryview(blob)
         self.opaque = opaque
         self.device = device
+        self.taken = 0
 
     def decode(self, tree: Any, depth: int = 0) -> Any:
         if tree is None or isinstance(tree, bool | int | float | str):
@@ -178,13 +185,15 @@ class Decoder:
         return tuple(self._items(inner, depth))
 
     def _set(self, inner: Any, depth: int) -> set[Any]:
-        return set(self._items(inner, depth))
+        return set(_scattered(self._items(inner, depth)))
 
     def _frozenset(self, inner: Any, depth: int) -> frozenset[Any]:
-        return frozenset(self._items(inner, depth))
+        return frozenset(_scattered(self._items(inner, depth)))
 
     def _dict(self, inner: Any, depth: int) -> dict[Any, Any]:
-        return {self.decode(key, depth + 1): self.decode(value, depth + 1) for key, value in inner}
+        items = [(self.decode(key, depth + 1), self.decode(value, depth + 1)) for key, value in inner]
+        _scattered([key for key, _ in items])
+        return dict(items)
 
     def _bytes(self, inner: Any, depth: int) -> bytes:
         return base64.b64decode(inner, validate=True)
@@ -210,6 +219,11 @@ class Decoder:
             raise WireError("not a shape")
         if length != dtypes[dtype] * math.prod(stored) or offset + length > len(self.blob):
             raise WireError("length and shape disagree")
+        self.taken += length
+        if self.taken > len(self.blob):
+            raise WireError("arrays overlap")
+        if dtypes[dtype] * math.prod(shape) > MAX_BLOB:  # an axis of stride 0 is as long as it says
+            raise WireError(f"larger than {MAX_BLOB >> 20} MiB")
         return bytearray(self.blob[offset : offset + length])
 
     def _array(self, inner: Any, depth: int) -> Any:
@@ -243,16 +257,31 @@ class Decoder:
         return value.requires_grad_(True) if layout.get("grad") else value
 
 
+def _scattered(keys: list[Any]) -> list[Any]:
+    """The keys themselves. Raises WireError where many share a hash: a table of them takes quadratic time."""
+    if len(keys) > MAX_SHARING and max(Counter(map(hash, keys)).values()) > MAX_SHARING:
+        raise WireError("keys that collide")
+    return keys
+
+
 KINDS = {"tuple", "set", "frozenset", "dict", "bytes", "complex", "opaque", "dtype", "array", "tensor"}
 
 
 def _strided(torch: Any, value: Any, shape: list[int], stride: list[int]) -> Any:
     """A copy of `value` that lies in memory as the sender's did, as far as dense memory allows."""
+    reach = sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
+    if reach * value.element_size() > MAX_BLOB:
+        raise WireError(f"a stride that reaches further than {MAX_BLOB >> 20} MiB")
     try:
         laid_out = torch.empty_strided(shape, [step or 1 for step in stride], dtype=value.dtype)
     except RuntimeError:
         return value
     return laid_out.copy_(value)
+
+
+def _count(text: bytes) -> int:
+    """At most so many items does a JSON text hold."""
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
 def dump(message: dict[str, Any], blob: bytes = b"") -> bytes:
@@ -265,6 +294,8 @@ def dump(message: dict[str, Any], blob: bytes = b"") -> bytes:
         raise WireError(str(error)) from None
     if len(text) > MAX_JSON:
         raise WireError(f"larger than {MAX_JSON >> 20} MiB")
+    if _count(text) > MAX_ITEMS:
+        raise WireError(f"more than {MAX_ITEMS} items")
     return HEADER.pack(len(text), len(blob)) + text + blob
 
 
@@ -278,6 +309,8 @@ def lengths(header: bytes) -> tuple[int, int]:
 
 def parse(text: bytes) -> dict[str, Any]:
     """The JSON object of a frame."""
+    if _count(text) > MAX_ITEMS:
+        raise WireError(f"more than {MAX_ITEMS} items")
     try:
         message = json.loads(text.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:

@@ -17,7 +17,6 @@ import importlib
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import sys
@@ -71,13 +70,14 @@ def _warden(request: dict[str, Any], connection_fd: int, report_fd: int, output_
             _child(request, connection_fd, output_fd, scratch)
         os.close(connection_fd)
         os.close(output_fd)
-        report.sendall(json.dumps(_watch(pid, report)).encode())
+        ending = _watch(pid, report)
+        if scratch != lockdown.BOX:  # that one goes with its namespace
+            lockdown.remove_tree(scratch)
+        report.sendall(json.dumps(ending).encode())
         code = 0
     except (OSError, ValueError) as error:
         _complain(report, f"{type(error).__name__}: {error}")
     finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
         os._exit(code)
 
 

@@ -1,0 +1,202 @@
+"""Hours of grading in one table each: verdicts do not flip, nothing leaks, and kills lose nothing.
+
+make soak
+python benchmarks/soak.py --times 5 maximum_gap adamw
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import faults  # noqa: E402
+
+from grader import catalog, source  # noqa: E402
+from grader.authoring.record import variants  # noqa: E402
+from grader.catalog import Entry  # noqa: E402
+from grader.engine import Engine  # noqa: E402
+from grader.plugin import collect  # noqa: E402
+from grader.verdict import Outcome, Status  # noqa: E402
+
+VERDICTS, KILLS, SEED = 2000, 200, 1
+BUSY = "while True: pass"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("slugs", nargs="*", help="exercises to grade again and again; by default all")
+    parser.add_argument("--times", type=int, default=50, help="gradings of each answer, idle and under load")
+    parser.add_argument("--verdicts", type=int, default=VERDICTS, help="in one process, for what leaks")
+    parser.add_argument("--kills", type=int, default=KILLS)
+    parser.add_argument("--seed", type=int, default=SEED)
+    options = parser.parse_args()
+    entries = [catalog.find(slug) for slug in options.slugs] or list(catalog.entries())
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        wrong = flips(entries, options.times, place)
+        wrong += leaks(options.verdicts, options.seed, place)
+        wrong += killed(options.kills, options.seed, place)
+    say(f"\n{wrong} wrong" if wrong else "\nnothing wrong")
+    return 1 if wrong else 0
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def row(*cells: object) -> None:
+    say(f"| {' | '.join(map(str, cells))} |")
+
+
+# -------------------------------------------------------------------------------------------------------------- flips
+
+
+@dataclass(frozen=True)
+class Case:
+    """An answer whose verdict hangs on time: what it is, and what every grading must say."""
+
+    entry: Entry
+    kind: str
+    name: str
+    text: str
+    status: Status
+
+
+def cases(engine: Engine, entry: Entry, folder: Path) -> Iterator[Case]:
+    """The solution, the right answers in other styles, and the mistakes that only cost too much."""
+    solution = entry.solution.read_text(encoding="utf-8")
+    yield Case(entry, "solution", entry.slug, solution, Status.PASSED)
+    for file in variants(entry):
+        yield Case(entry, "accepted", file.stem, file.read_text(encoding="utf-8"), Status.PASSED)
+    for mistake in collect.load(entry).MISTAKES:
+        text = source.apply(mistake, solution)
+        if graded(engine, entry, text, folder, performance=False)[0] is not Status.PASSED:
+            continue
+        status = graded(engine, entry, text, folder)[0]
+        yield Case(entry, "too costly", mistake.name, text, Status.FAILED if status is Status.PASSED else status)
+
+
+def graded(engine: Engine, entry: Entry, text: str, folder: Path, **options) -> tuple[Status, str]:
+    """The status, and the tests that did not pass."""
+    file = folder / f"{entry.slug}.py"
+    file.write_text(text, encoding="utf-8")
+    verdict = engine.grade(entry, file, diagnose=False, **options)
+    failed = [f"{test.name} ({test.cause})" for test in verdict.tests if test.outcome is Outcome.FAILED]
+    return verdict.status, ", ".join(failed)
+
+
+@contextlib.contextmanager
+def load(busy: bool) -> Iterator[None]:
+    """Every core kept busy by a process that does nothing else."""
+    idlers = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(cores() if busy else 0)]
+    try:
+        yield
+    finally:
+        for idler in idlers:
+            idler.kill()
+            idler.wait()
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def flips(entries: list[Entry], times: int, folder: Path) -> int:
+    """Grade each case so many times idle and so many under load; returns the verdicts that were not as they must be."""
+    say(f"verdicts of {times} gradings idle and {times} with {cores()} cores kept busy\n")
+    row("exercise", "answer", "what it is", "must be", "idle", "busy", "slowest idle", "slowest busy", "flips")
+    row("---", "---", "---", "---", "---", "---", "--:", "--:", "--:")
+    total, details = 0, []
+    with Engine() as engine:
+        for entry in entries:
+            for case in cases(engine, entry, folder):
+                counts: dict[bool, Counter[str]] = {False: Counter(), True: Counter()}
+                slowest = {False: 0.0, True: 0.0}
+                for busy in (False, True):
+                    with load(busy):
+                        for number in range(times):
+                            start = time.perf_counter()
+                            status, failed = graded(engine, entry, case.text, folder, seed=number)
+                            slowest[busy] = max(slowest[busy], time.perf_counter() - start)
+                            counts[busy][status] += 1
+                            if status is not case.status:
+                                details.append(
+                                    f"- {case.name}, seed {number}, {'busy' if busy else 'idle'}: {status}: {failed}"
+                                )
+                wrong = sum(
+                    count for found in counts.values() for status, count in found.items() if status != case.status
+                )
+                total += wrong
+                told = {
+                    busy: ", ".join(f"{count} {status}" for status, count in found.items())
+                    for busy, found in counts.items()
+                }
+                row(
+                    entry.slug, case.name, case.kind, case.status, told[False], told[True],
+                    f"{slowest[False]:.2f} s", f"{slowest[True]:.2f} s", wrong,
+                )  # fmt: skip
+    for line in details:
+        say(line)
+    return total
+
+
+# -------------------------------------------------------------------------------------------------- leaks and kills
+
+
+def leaks(verdicts: int, seed: int, folder: Path) -> int:
+    """Many verdicts on one engine; returns those that were wrong, and prints what the process held on the way."""
+    if not verdicts:
+        return 0
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    tempfile.tempdir = str(temporary)
+    say(f"\n{verdicts} verdicts in one process, seed {seed}\n")
+    row("after", "descriptors", "resident", "processes", "temporary files", "wrong verdicts")
+    row("--:", "--:", "--:", "--:", "--:", "--:")
+    wrong = 0
+    with Engine() as engine:
+        for number, (answer, status) in enumerate(faults.grade_many(engine, verdicts, folder, seed=seed), 1):
+            if status is not answer.status:
+                wrong += 1
+                say(f"{answer.entry.slug}, {answer.name}: {status} instead of {answer.status}")
+            if number % max(1, verdicts // 10) == 0 or number == 50:
+                held(number, temporary, wrong)
+    held("the end", temporary, wrong)
+    tempfile.tempdir = None
+    return wrong
+
+
+def held(after: object, temporary: Path, wrong: int) -> None:
+    now = faults.figures(temporary)
+    row(after, now.descriptors, f"{now.resident / 2**20:.0f} MiB", now.processes, now.files, wrong)
+
+
+def killed(times: int, seed: int, folder: Path) -> int:
+    """Kills at random moments; each checks itself, so the first that fails ends this."""
+    if not times:
+        return 0
+    say(f"\n{times} kills, seed {seed}\n")
+    workspace = faults.Workspace.make(folder / "kills")
+    came_to = Counter((victim, end) for victim, _, end in faults.kills(workspace, times, seed))
+    say("")
+    row("killed", "the grading came to", "times", "the next one")
+    row("---", "---", "--:", "---")
+    for (victim, end), count in sorted(came_to.items()):
+        row(victim, end, count, "passed, history whole")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
