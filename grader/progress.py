@@ -168,7 +168,9 @@ class Progress:
             if self._version(db) == 0:
                 return []  # created, and killed before the tables were there
             db.row_factory = sqlite3.Row
-            return [dict(row) for row in db.execute(query, values)]
+            rows = db.execute(query, values)
+            # a column is named as the schema writes it, in whichever case
+            return [{name.lower(): row[name] for name in row.keys()} for row in rows]  # noqa: SIM118
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:

@@ -206,11 +206,11 @@ def edited(solution: str, old: str, new: str, name: str) -> str:
 
 def answer(text: str) -> str:
     """A solution as it is shown: without the markers and the statement."""
-    lines = [line for line in text.split("\n") if line.strip() not in (BEGIN, END)]
     with warnings.catch_warnings(action="ignore"):
-        body = ast.parse("\n".join(lines)).body
+        body = ast.parse(text).body
     start = (body[0].end_lineno or 0) if body and _is_constant(body[0]) else 0
-    return "\n".join(lines[start:]).lstrip("\n")
+    lines = [line for line in text.split("\n")[start:] if line.strip() not in (BEGIN, END)]
+    return "\n".join(lines).lstrip("\n")
 
 
 def statement(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .case import Case, combinations, features, gap
+from .case import Case, combinations, gap
 
 HIDDEN = "neither mounted nor readable: Landlock allows the interpreter and its packages, and nothing of the kit"
 NEVER_THERE = "expectations never enter the process that runs the file"
@@ -111,18 +111,16 @@ CASES = [
     ),
     Case(
         "collector",
-        "every object that the garbage collector knows, for tests, mistakes and expected tensors",
+        "every object that the garbage collector knows, for tests, mistakes and expected values",
         NEVER_THERE,
-        features("""
-            import gc, torch
+        combinations("""
+            import gc
             gc.unfreeze()
-            found = [o for o in gc.get_objects() if torch.is_tensor(o)]
             texts = [o for d in gc.get_objects() if isinstance(d, dict) for o in list(d.values()) if isinstance(o, str)]
             words = "MIS" + "TAKES = [", "def " + "oracle(", "grader" + ".suites"
             told = [t[:80] for t in texts if any(word in t for word in words)]
-            print("tensors:", len(found), "texts:", told)
+            print("texts:", told)
         """),
-        exercise="linear_attention",
         prints="texts: []",
     ),
     Case(

@@ -99,7 +99,7 @@ def play(exercise: str, code: str, tier: str, *options: str, as_json: bool = Tru
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV_"))}
         environment |= {
             "TMPDIR": str(place / "tmp"), "HOME": str(place / "home"), "PYTHONPATH": str(ROOT), "COLUMNS": "80",
-            "GRADE_TOKEN": SECRET, "PYTHONDONTWRITEBYTECODE": "1",
+            "GRADE_TOKEN": SECRET,
         }  # fmt: skip
         started = time.monotonic()
         with _Family() as family:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .case import Case, combinations, features
+from .case import Case, combinations
 
 READ_ONLY = "mounted read-only and refused by Landlock; metadata by seccomp"
 
@@ -107,16 +107,13 @@ CASES = [
     ),
     Case(
         "poisoned-imports",
-        "modules of the standard library and of torch changed for whoever comes next",
+        "modules of the standard library changed for whoever comes next",
         "every child is forked from a parent that never ran a submission; the next one sees nothing of it",
-        features("""
+        combinations("""
             import json, math, sys
-            import torch
-            torch.Tensor.__add__ = torch.exp = lambda *args, **kwargs: torch.zeros(3)
             json.loads = math.exp = lambda *args: None
             sys.modules["math"] = None
         """),
-        exercise="linear_attention",
         status=("failed", "crashed"),
     ),
     Case(

@@ -59,6 +59,7 @@ def test_damaged_solutions(file, data):
 
 @effort(150)
 @given(mutated_text(SOLUTIONS))
+@example("def f():\n    'x'\\\n    ### BEGIN SOLUTION\n    return 1\n")  # without the marker, the line goes on
 @example("x = '\\d'\n")  # a warning, which is an error under these tests and `PYTHONWARNINGS=error`
 @example("x = torch" + ".optim" * 1500)  # the compiler's limit of depth is three times the interpreter's
 @example("def f(x=" + "-" * 900 + "1): return x")

@@ -86,6 +86,7 @@ def test_any_bytes_in_place_of_the_store(place, data):
 
 @effort(100)
 @given(st.integers(0, 1 << 40))
+@example(3126)  # one bit of the schema: `max_poInts`, which SQL takes for the same column
 def test_a_damaged_store(place, database, seed):
     clear(place.database)
     place.database.write_bytes(damaged(database.read_bytes(), seed))
@@ -150,6 +151,7 @@ SCHEMAS = {
     "a column less": "CREATE TABLE attempts (id, at, exercise); CREATE TABLE hints (exercise)",
     "a view": "CREATE VIEW attempts AS SELECT 1 AS id; CREATE VIEW hints AS SELECT 1 AS exercise, 2 AS number",
     "as it is": TABLES,
+    "in other letters": TABLES.upper(),
 }
 
 
