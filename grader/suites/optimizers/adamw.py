@@ -401,7 +401,7 @@ class TestPerformance:
     )
     def test_step_cost(self, submission, name, hyper, tensors):
         """a step costs the same few operators at any size, and keeps no more state than it needs"""
-        size = 64
+        size = 16
         small = submission.measure(one_step, name, (size, size), hyper)
         large = submission.measure(one_step, name, (size, 2 * size), hyper)
         assert_growth(small.cost, large.cost, "operators", at_most=1.0, when="the parameter's size doubles")
