@@ -119,10 +119,13 @@ def recognise(got: Any, expected: Any, rtol: float, atol: float) -> str | None:
     def close(x: Any, y: Any) -> bool:
         return x.shape == y.shape and Difference.of(x, y, rtol, atol) is None
 
-    for shape in (_not_finite, _trivial, _factor, _moved):
-        if text := shape(a, b, close):
-            return text
-    return _confined(a, b, rtol, atol)
+    import numpy as np
+
+    with np.errstate(all="ignore"):  # what is tried here may divide a huge value by a tiny one
+        for shape in (_not_finite, _trivial, _factor, _moved):
+            if text := shape(a, b, close):
+                return text
+        return _confined(a, b, rtol, atol)
 
 
 def _of_scalar(got: Any, expected: Any, rtol: float, atol: float) -> str | None:
@@ -238,8 +241,7 @@ def _confined(a: Any, b: Any, rtol: float, atol: float) -> str | None:
     """Wrong in one region only: the first or last index, every other one, above the diagonal."""
     import numpy as np
 
-    with np.errstate(all="ignore"):
-        wrong = ~(np.abs(a - b) <= atol + rtol * np.abs(b))
+    wrong = ~(np.abs(a - b) <= atol + rtol * np.abs(b))
     if not wrong.any() or wrong.all():
         return None
     if b.ndim >= 2 and b.shape[-1] == b.shape[-2] > 2:

@@ -165,8 +165,9 @@ def test_shapes_of_errors_are_recognised(case):
     assert words in message(assert_close, got, expected)
 
 
-def test_no_shape_is_claimed_where_none_fits():
-    assert "looks like" not in message(assert_close, X + SQUARE[:3, :4].sin(), X)
+@pytest.mark.parametrize(("got", "expected"), [(X + SQUARE[:3, :4].sin(), X), (X * 1e300, X * 1e-300)])
+def test_no_shape_is_claimed_where_none_fits(got, expected):
+    assert "looks like" not in message(assert_close, got, expected)
 
 
 def test_costs():

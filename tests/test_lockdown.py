@@ -22,22 +22,20 @@ from typing import Any
 import pytest
 
 from grader.sandbox import layers
-from grader.sandbox.inside import lockdown
+from grader.sandbox.inside import lockdown, seccomp
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has these layers")
 
 # Forks a child for each request it reads: takes the layers, runs the code, tells how it ended and what is left.
 DRIVER = r"""
-import importlib.util, json, os, select, sys, time
-spec = importlib.util.spec_from_file_location("lockdown", sys.argv[1])
-sys.modules["lockdown"] = lockdown = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(lockdown)
+import json, os, select, sys, time
+from inside import lockdown, seccomp as filters
 if "torch" in sys.argv: import torch
 import ctypes, errno, fcntl, resource, signal, socket, struct, subprocess, tempfile, threading
 libc = ctypes.CDLL(None, use_errno=True)
 seccomp = None
 try:
-    seccomp = lockdown._libseccomp()
+    seccomp = filters.libseccomp()
     lockdown.prepare(lockdown.LAYERS)
 except OSError:
     pass
@@ -91,7 +89,7 @@ class Driver:
     """A process that forks a child for each attempt."""
 
     def __init__(self, *packages: str) -> None:
-        command = [sys.executable, "-I", "-B", "-c", DRIVER, str(layers.INSIDE / "lockdown.py"), *packages]
+        command = [sys.executable, "-I", "-B", "-c", layers.LOAD + DRIVER, str(layers.INSIDE), *packages]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=layers.environment())
 
@@ -304,10 +302,10 @@ DANGEROUS = """ptrace process_vm_readv process_vm_writev mount umount2 bpf perf_
 
 
 def test_nothing_is_missing_from_the_refused() -> None:
-    assert set(DANGEROUS.split()) <= set(lockdown.REFUSED.split())
+    assert set(DANGEROUS.split()) <= set(seccomp.REFUSED.split())
 
 
-@pytest.mark.parametrize("name", [*sorted(set(lockdown.REFUSED.split()) - SPECIAL), *lockdown.NEWER])
+@pytest.mark.parametrize("name", [*sorted(set(seccomp.REFUSED.split()) - SPECIAL), *seccomp.NEWER])
 def test_seccomp_refuses(name: str | int, driver: Driver, scratch: Path) -> None:
     need("seccomp")
     code = f"call({name!r}, -1, -1, -1, -1, -1, -1)"

@@ -58,6 +58,18 @@ def test_what_is_saved_for_backward():
     assert cost(lambda: x.detach().exp().sum())["saved_bytes"] == 0
 
 
+def test_what_backward_frees_leaves_the_peak():
+    x = torch.ones(1000, requires_grad=True)
+
+    def steps(n):
+        for _ in range(n):
+            torch.autograd.grad(x.exp().exp().sum(), x)
+
+    once, often = cost(steps, 1), cost(steps, 5)
+    assert often["saved_bytes"] == 5 * once["saved_bytes"] == 5 * 2 * 1000 * FLOAT
+    assert often["peak_bytes"] == once["peak_bytes"]
+
+
 @pytest.mark.parametrize(("attention", "growth"), [(softmax_attention, 4.0), (linear_attention, 2.0)])
 def test_growth_when_the_length_doubles(attention, growth):
     small, large = (cost(attention, *(torch.ones(1, 2, t, 16) for _ in range(3))) for t in (512, 1024))

@@ -94,7 +94,7 @@ def check_command(names: tuple[str, ...], no_cache: bool, jobs: int | None, as_j
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 def mutate_command(names: tuple[str, ...], no_cache: bool, jobs: int | None, as_json: bool) -> None:
     """The mutation score: mechanical edits of the solution, and which of them the suite lets pass."""
-    from grader.authoring import check, mutate
+    from grader.authoring import check, mutate, sync
 
     chosen = list(dict.fromkeys(entry for name in names or ("all",) for entry in catalog.select(name)))
     cache = None if no_cache else catalog.content() / ".grade" / "mutants.json"
@@ -114,6 +114,8 @@ def mutate_command(names: tuple[str, ...], no_cache: bool, jobs: int | None, as_
         click.echo(json.dumps({"version": 1, "exercises": plain}, indent=2))
     for entry, score in scores if not as_json else []:
         _show_score(entry, score)
+    if sync.stale():
+        click.echo("\nhint: `grade dev sync` brings the figures into the README", err=True)
     if any(score.stale or score.score < mutate.AIM for _, score in scores):
         raise SystemExit(ExitCode.NOT_PASSED)
 

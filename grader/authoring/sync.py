@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from grader import source
 from grader.authoring import record
@@ -77,12 +78,19 @@ def teeth_table() -> str:
     """What each suite rejects and accepts, as measured and committed."""
     rows = ["| exercise | tests | mistakes named | mutants killed | equivalent | correct variants |"]
     rows.append("| --- | --: | --: | --: | --: | --: |")
-    for entry in entries():
-        if known := record.known(entry):
-            killed = f"{known['killed']} of {known['mutants'] - len(known['equivalent'])}"
-            figures = known["tests"], known["mistakes"], killed, len(known["equivalent"]), len(record.variants(entry))
-            rows.append(f"| {entry.path} | {' | '.join(map(str, figures))} |")
+    measured = {entry.path: _figures(entry, known) for entry in entries() if (known := record.known(entry))}
+    if measured:
+        measured["together"] = [sum(column) for column in zip(*measured.values(), strict=True)]
+    for name, (tests, mistakes, killed, mutants, equivalent, variants) in measured.items():
+        figures = tests, mistakes, f"{killed} of {mutants}", equivalent, variants
+        rows.append(f"| {name} | {' | '.join(map(str, figures))} |")
     return "\n".join(rows) + "\n"
+
+
+def _figures(entry: Entry, known: dict[str, Any]) -> list[int]:
+    equivalent = len(known["equivalent"])
+    mutants = known["mutants"] - equivalent
+    return [known["tests"], known["mistakes"], known["killed"], mutants, equivalent, len(record.variants(entry))]
 
 
 def parts(entry: Entry) -> tuple[source.Part, ...]:

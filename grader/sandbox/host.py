@@ -16,30 +16,23 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from grader.errors import Fault
 from grader.sandbox import layers as isolation
 from grader.sandbox.inside import wire
-from grader.sandbox.inside.lockdown import Limits, remove_tree
+from grader.sandbox.inside.lockdown import Limits
+from grader.sandbox.inside.scratch import remove_tree
 
-INSIDE = Path(__file__).resolve().parent / "inside"
 START_LIMIT = 120.0  # a cold disk may take this long to import torch
 CANARY_LIMIT = 20.0
 CANARY = "import torch\n(torch.ones(64, 64) @ torch.ones(64, 64)).sum().item()"
 KEPT_OUTPUT = 32 << 10
 MAX_OUTPUT = 16 << 20
 
-# Loads the `inside` package by its place alone, so that nothing else of the kit can be imported.
 BOOTSTRAP = """
-import importlib.util as u, sys
-path, fd = sys.argv[1], int(sys.argv[2])
-spec = u.spec_from_file_location("inside", path + "/__init__.py", submodule_search_locations=[path])
-sys.modules["inside"] = module = u.module_from_spec(spec)
-spec.loader.exec_module(module)
 from inside import zygote
-zygote.main(fd)
+zygote.main(int(sys.argv[2]))
 """
 
 
@@ -103,11 +96,11 @@ class Zygote:
         ours, theirs = socket.socketpair()
         self.control = ours
         self.errors = _scratch_file()
-        command = [sys.executable, "-I", "-c", BOOTSTRAP, str(INSIDE), str(theirs.fileno())]
+        command = [sys.executable, "-I", "-c", isolation.LOAD + BOOTSTRAP, str(isolation.INSIDE), str(theirs.fileno())]
         environment = isolation.environment()
         self.scratch = ""  # of all children, where they have none of their own: what one leaves goes with the zygote
         if self.tier == "sandbox":
-            command = isolation.bubblewrap_command(INSIDE, gpu=self.gpu) + command
+            command = isolation.bubblewrap_command(isolation.INSIDE, gpu=self.gpu) + command
         else:
             self.scratch = tempfile.mkdtemp(prefix="grade-")
             environment |= {"HOME": self.scratch, "TMPDIR": self.scratch}

@@ -37,12 +37,18 @@ REMEDIES = {
     "limits": "use Linux or macOS",
 }
 
+# Loads the `inside` package by its place alone, so that nothing else of the kit can be imported.
+LOAD = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("inside", sys.argv[1] + "/__init__.py")
+sys.modules["inside"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["inside"])
+"""
+
 # Runs in a process of its own. Each trial is a fork that takes a layer and then tries what the layer must deny.
 TRIALS = """
-import errno, importlib.util, json, os, socket, sys
-spec = importlib.util.spec_from_file_location("lockdown", sys.argv[1])
-sys.modules["lockdown"] = lockdown = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(lockdown)
+import errno, json, os, socket
+from inside import lockdown, seccomp as filters
 usual = vars(lockdown.Limits())
 
 def denied(attempt, *arguments):
@@ -64,7 +70,7 @@ def landlock():
     return f"version {version} of the interface"
 
 def seccomp():
-    lockdown.filter_system_calls()
+    filters.load(filters.build())
     denied(socket.socket)
     return "libseccomp"
 
@@ -135,7 +141,7 @@ def probe_layers() -> dict[str, Layer]:
 
 
 def _start(prefix: list[str], names: list[str]) -> subprocess.Popen[str] | None:
-    command = [*prefix, sys.executable, "-I", "-c", TRIALS, str(INSIDE / "lockdown.py"), *names]
+    command = [*prefix, sys.executable, "-I", "-c", LOAD + TRIALS, str(INSIDE), *names]
     pipe = subprocess.PIPE
     try:
         return subprocess.Popen(

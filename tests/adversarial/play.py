@@ -21,7 +21,7 @@ from typing import Any
 
 from grader import catalog, workspace
 from grader.sandbox import layers
-from grader.sandbox.inside.lockdown import remove_tree
+from grader.sandbox.inside.scratch import remove_tree
 from grader.source import REGION
 
 from .case import KEY, MARK, OPTIONS, Case

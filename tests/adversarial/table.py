@@ -1,4 +1,7 @@
-"""Writes the table of attacks in docs/security.md from a real run: `python -m tests.adversarial.table`."""
+"""Writes the table of attacks in docs/security.md, and its sum in the README, from a real run.
+
+python -m tests.adversarial.table
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from .case import Case
 from .play import ROOT, best_tier, play_case
 
 PAGE = ROOT / "docs" / "security.md"
+README = ROOT / "README.md"
 PLACE = re.compile(r"(?<=<!-- attacks -->\n).*?(?=<!-- /attacks -->)", re.DOTALL)
 ROW = re.compile(r"^\| `([a-z-]+)` \| (.*?) \| (.*?) \| (.*?) \| (.*?) \|$", re.MULTILINE)
 HEAD = "| attack | what is tried | what stops it | sandbox | restricted |\n| --- | --- | --- | --- | --- |\n"
@@ -30,6 +34,17 @@ def committed() -> dict[str, tuple[str, ...]]:
     return {name: tuple(cells) for name, *cells in ROW.findall(PAGE.read_text(encoding="utf-8"))}
 
 
+def summary() -> str:
+    """What became of the attacks of the page, in one line."""
+    outcomes = [cells[2:] for cells in committed().values()]
+    limits = sum(any("documented limit" in cell for cell in cells) for cells in outcomes)
+    less = sum(any("not promised" in cell for cell in cells) for cells in outcomes)
+    return (
+        f"Attacks survived: {len(outcomes) - limits} of {len(outcomes)} in the `sandbox` tier "
+        f"(the other {limits} are documented limits), of which `restricted` does not promise {less}.\n"
+    )
+
+
 def row(case: Case) -> str:
     cells = []
     for tier in ("sandbox", "restricted"):
@@ -48,6 +63,7 @@ def main() -> None:
         tables.append(f"\n### {title}\n\n{HEAD}" + "\n".join(row(case) for case in theme.CASES) + "\n")
     page = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(PLACE.sub(lambda _: "".join(tables) + "\n", page), encoding="utf-8")
+    README.write_text(PLACE.sub(lambda _: summary(), README.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from grader.verdict import Cause, ExitCode, Status
 from . import CASES
 from .case import RIGHT, WRONG, Case, combinations
 from .play import SECRET, Played, best_tier, disclosed, fill_in, play, play_case, tiers_of
-from .table import committed, outcome
+from .table import README, committed, outcome, summary
 
 BEST = best_tier() if sys.platform == "linux" else "process"
 isolated = pytest.mark.skipif(BEST == "process", reason="no isolation here, and the process tier makes no claim")
@@ -123,7 +123,8 @@ def test_names_are_unique():
 
 
 def test_the_table_says_what_is_asserted():
-    """docs/security.md names every case; `python -m tests.adversarial.table` writes it anew."""
+    """docs/security.md names every case, the README sums up; `python -m tests.adversarial.table` writes both anew."""
+    assert summary() in README.read_text(encoding="utf-8")
     rows = committed()
     assert list(rows) == [case.name for case in CASES]
     for case in CASES:

@@ -1,4 +1,4 @@
-"""What a process gives up before it runs a learner's code. Standard library, ctypes and, for the filter, libseccomp.
+"""What a process gives up before it runs a learner's code. Standard library, ctypes and, for seccomp, libseccomp.
 
 Layers, each independent of the others:
   namespaces  user, PID, network, IPC, host name and mounts of its own, and a fresh scratch directory
@@ -23,6 +23,9 @@ import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from . import seccomp
+from .kernel import checked, libc, prctl
 
 NAMESPACES, LANDLOCK, SECCOMP, LIMITS = LAYERS = ("namespaces", "landlock", "seccomp", "limits")
 LINUX = sys.platform == "linux"
@@ -57,29 +60,16 @@ class Limits:
     processes: int = 64  # threads, where seccomp refuses new processes
 
 
-_libc = ctypes.CDLL(None, use_errno=True)
 _program = b""  # what `prepare` leaves to the children
 _paths: tuple[list[str], list[str]] | None = None
 _tasks = 0
-
-
-def _checked(result: int, what: str) -> int:
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"{what}: {os.strerror(code)}")
-    return result
-
-
-def _prctl(what: str, option: int, *values: int) -> None:
-    padded = (*values, 0, 0, 0, 0)[:4]
-    _checked(_libc.prctl(option, *(ctypes.c_ulong(value) for value in padded)), what)
 
 
 def prepare(layers: Collection[str]) -> None:
     """In the zygote, before any fork: build the filter and find the paths, so that children only load them."""
     global _program, _paths, _tasks
     if SECCOMP in layers:
-        _program = build_filter()
+        _program = seccomp.build()
     if LANDLOCK in layers:
         _paths = readable_paths()
     if LIMITS in layers and LINUX:
@@ -98,7 +88,7 @@ def enter(layers: Collection[str], limits: Mapping[str, int]) -> str | None:
         return None
     nosuid_nodev = 0x2 | 0x4
     options = f"size={max(BOX_BYTES, Limits(**limits).file_bytes)},nr_inodes={BOX_FILES},mode=700".encode()
-    _checked(_libc.mount(b"box", BOX.encode(), b"tmpfs", nosuid_nodev, options), "mounting the scratch directory")
+    checked(libc.mount(b"box", BOX.encode(), b"tmpfs", nosuid_nodev, options), "mounting the scratch directory")
     return BOX
 
 
@@ -122,56 +112,13 @@ def apply(layers: Collection[str], limits: Mapping[str, int], scratch: str, *, g
         more = GPU_READABLE if gpu else ()
         restrict_files([*readable, *KERNEL, *more], [scratch, "/dev/null", *devices], listable)
     if SECCOMP in layers:
-        filter_system_calls()
-
-
-def remove_tree(folder: str) -> None:
-    """Remove a directory and what a learner's code left in it, as far as that is possible.
-
-    It may be nested deeper than Python's stack and than a path may be long, and hold folders without permissions: so
-    one folder is open at a time, and nothing recurs. Links are not followed. Nothing of the learner's may run any more.
-    """
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-    above: list[str] = []
-    try:
-        here = os.open(folder, flags)
-        while (inner := _empty(here)) is not None or above:
-            there = os.open("..", flags, dir_fd=here) if inner is None else os.open(inner, flags, dir_fd=here)
-            os.close(here)
-            here = there
-            if inner is None:
-                os.rmdir(above.pop(), dir_fd=here)
-            else:
-                above.append(inner)
-        os.close(here)
-        os.rmdir(folder)
-    except OSError:
-        return  # it is somebody else's, or gone
-
-
-def _empty(here: int) -> str | None:
-    """Remove what is in a directory, up to the first folder that is not empty: its name."""
-    found = True
-    while found:  # what is removed while a directory is read may hide what comes after it
-        found = False
-        with os.scandir(here) as entries:
-            for entry in entries:
-                found = True
-                if not entry.is_dir(follow_symlinks=False):
-                    os.unlink(entry.name, dir_fd=here)
-                    continue
-                os.chmod(entry.name, 0o700, dir_fd=here)
-                try:
-                    os.rmdir(entry.name, dir_fd=here)
-                except OSError:
-                    return entry.name
-    return None
+        seccomp.load(_program or seccomp.build())
 
 
 def die_with_parent() -> None:
     """Be killed when the parent ends, on Linux."""
     if LINUX:
-        _prctl("PR_SET_PDEATHSIG", 1, signal.SIGKILL)
+        prctl("PR_SET_PDEATHSIG", 1, signal.SIGKILL)
 
 
 # ------------------------------------------------------------------------------------------------------- namespaces
@@ -187,7 +134,7 @@ def enter_namespaces() -> None:
         raise OSError(errno.ENOSYS, "namespaces: only Linux has them")
     user, group = os.getuid(), os.getgid()
     mounts, uts, ipc, users, pids, network = 1 << 17, 1 << 26, 1 << 27, 1 << 28, 1 << 29, 1 << 30
-    _checked(_libc.unshare(mounts | uts | ipc | users | pids | network), "unshare")
+    checked(libc.unshare(mounts | uts | ipc | users | pids | network), "unshare")
     for name, text in (("setgroups", "deny"), ("uid_map", f"{NOBODY} {user} 1"), ("gid_map", f"{NOBODY} {group} 1")):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
@@ -214,9 +161,9 @@ def limit_resources(memory: int, seconds: int, file_bytes: int, files: int, proc
         with open("/proc/self/statm") as file:
             mapped = int(file.read().split()[0]) * resource.getpagesize()
         _limit(resource.RLIMIT_AS, mapped + memory)
-    _prctl("PR_SET_DUMPABLE", 4, 0)
+    prctl("PR_SET_DUMPABLE", 4, 0)
     version_3_of_this_process = struct.pack("=Ii", 0x20080522, 0)
-    _checked(_libc.capset(version_3_of_this_process, bytes(24)), "capset")
+    checked(libc.capset(version_3_of_this_process, bytes(24)), "capset")
 
 
 def _limit(which: int, value: int, grace: int = 0) -> None:
@@ -296,7 +243,7 @@ def restrict_files(readable: Iterable[str], writable: Iterable[str], listable: I
         ):  # fmt: skip
             for path in paths:
                 _allow(rules, path, access & rights)
-        _prctl("PR_SET_NO_NEW_PRIVS", 38, 1)
+        prctl("PR_SET_NO_NEW_PRIVS", 38, 1)
         _landlock(446, rules, 0)
     finally:
         os.close(rules)
@@ -312,7 +259,7 @@ def landlock_version() -> int:
 
 def _landlock(number: int, *values: Any) -> int:
     """A system call by its number, which is the same on every architecture."""
-    return _checked(_libc.syscall(number, *(ctypes.c_long(v) if isinstance(v, int) else v for v in values)), "landlock")
+    return checked(libc.syscall(number, *(ctypes.c_long(v) if isinstance(v, int) else v for v in values)), "landlock")
 
 
 def _allow(rules: int, path: str, access: int) -> None:
@@ -325,96 +272,3 @@ def _allow(rules: int, path: str, access: int) -> None:
         _landlock(445, rules, 1, struct.pack("=Qi", access, place), 0)
     finally:
         os.close(place)
-
-
-# ---------------------------------------------------------------------------------------------------------- seccomp
-
-# Refused with EPERM whatever the arguments. Landlock knows nothing of metadata (chmod to utimensat), nor before its
-# version 3 of truncation, nor of named Unix sockets, behind which a session bus starts programs for whoever asks.
-REFUSED = """
-    fork vfork execve execveat socket connect bind listen
-    ptrace process_vm_readv process_vm_writev process_madvise process_mrelease kcmp pidfd_open pidfd_getfd
-    pidfd_send_signal setpriority ioprio_set migrate_pages move_pages
-    chmod fchmod fchmodat chown fchown lchown fchownat setxattr lsetxattr fsetxattr removexattr lremovexattr
-    fremovexattr utime utimes futimesat utimensat truncate inotify_init inotify_init1 fanotify_init
-    mount umount umount2 pivot_root chroot move_mount open_tree fsopen fsconfig fsmount fspick mount_setattr
-    setns unshare open_by_handle_at name_to_handle_at quotactl quotactl_fd swapon swapoff
-    bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register add_key request_key keyctl
-    shmget msgget semget mq_open memfd_create memfd_secret
-    kexec_load kexec_file_load init_module finit_module delete_module reboot acct syslog personality modify_ldt
-    iopl ioperm vm86 vhangup settimeofday clock_settime adjtimex clock_adjtime sethostname setdomainname
-"""
-NEWER = (452, 463, 466, 467, 469)  # fchmodat2, setxattrat, removexattrat, open_tree_attr, file_setattr; everywhere
-ABSENT = ("clone3", "openat2")  # their flags lie in memory; libc falls back to calls whose flags can be checked
-OWN_PID = 0x5EE1F00D  # stands for the child's PID in the prepared filter
-ANY = 0xFFFFFFFF  # the kernel reads these arguments as 32 bits: comparing 64 could be evaded by setting upper ones
-
-# Refused when an argument: is not equal to (calls, which argument, value) ...
-UNLESS = (
-    ("prlimit64 sched_setaffinity sched_setscheduler sched_setparam sched_setattr", 0, 0),  # itself
-    ("kill tgkill tkill rt_sigqueueinfo rt_tgsigqueueinfo", 0, OWN_PID),
-)
-# ... or, under a mask, is equal to (calls, which argument, mask, values)
-IF = (
-    ("clone", 0, 0x10000, (0,)),  # CLONE_THREAD: threads only
-    ("socketpair", 1, 0xF, (2, 3)),  # datagrams, which may be sent to any named socket
-    ("open", 1, os.O_TRUNC | os.O_ACCMODE, (os.O_TRUNC,)),  # truncates what Landlock lets it read
-    ("openat", 2, os.O_TRUNC | os.O_ACCMODE, (os.O_TRUNC,)),
-    ("fcntl", 1, ANY, (8, 10, 15)),  # F_SETOWN, F_SETSIG, F_SETOWN_EX: signals to others by way of a file
-    ("ioctl", 1, ANY, (0x5412, 0x541C, 0x8901, 0x8902)),  # TIOCSTI, TIOCLINUX; FIOSETOWN, SIOCSPGRP
-    ("prctl", 0, ANY, (1, 4)),  # PR_SET_PDEATHSIG, PR_SET_DUMPABLE
-)
-
-
-def _libseccomp() -> Any:
-    """pyseccomp asks ldconfig or a compiler where its library is; here the loader finds it, in a tenth of the time."""
-    import ctypes.util
-
-    find = ctypes.util.find_library
-    ctypes.util.find_library = lambda name: "libseccomp.so.2" if name == "seccomp" else None  # None: the C library
-    try:
-        import pyseccomp
-    except (ImportError, OSError, RuntimeError) as error:
-        raise OSError(errno.ENOSYS, f"libseccomp: {error}") from None
-    finally:
-        ctypes.util.find_library = find
-    return pyseccomp
-
-
-def build_filter() -> bytes:
-    """The filter as a program for the kernel, where OWN_PID stands for the PID. Raises OSError without libseccomp."""
-    seccomp = _libseccomp()
-    built = seccomp.SyscallFilter(seccomp.ALLOW)
-    built.set_attr(seccomp.Attr.ACT_BADARCH, seccomp.KILL_PROCESS)
-
-    def refuse(names: Iterable[str | int], *conditions: Any, code: int = errno.EPERM) -> None:
-        for name in names:
-            number = seccomp.resolve_syscall(seccomp.Arch.NATIVE, name) if isinstance(name, str) else name
-            if number != -1:  # -1: a call that this library does not know
-                built.add_rule(seccomp.ERRNO(code), number, *conditions)
-
-    refuse([*REFUSED.split(), *NEWER])
-    refuse(ABSENT, code=errno.ENOSYS)
-    for names, argument, value in UNLESS:
-        refuse(names.split(), seccomp.Arg(argument, seccomp.NE, value))
-    for names, argument, mask, values in IF:
-        for value in values:
-            refuse(names.split(), seccomp.Arg(argument, seccomp.MASKED_EQ, mask, value))
-    with open(os.memfd_create("filter"), "w+b") as file:
-        built.export_bpf(file)
-        file.seek(0)
-        return file.read()
-
-
-def filter_system_calls() -> None:
-    """seccomp: load the filter, prepared or built now, with this process as the only one it may signal."""
-    steps = struct.Struct("=HBBI")
-    jump_if_equal = 0x15
-    program = b"".join(
-        steps.pack(code, yes, no, os.getpid() if (code, value) == (jump_if_equal, OWN_PID) else value)
-        for code, yes, no, value in steps.iter_unpack(_program or build_filter())
-    )
-    memory = ctypes.create_string_buffer(program, len(program))
-    header = ctypes.create_string_buffer(struct.pack("@HP", len(program) // steps.size, ctypes.addressof(memory)))
-    _prctl("PR_SET_NO_NEW_PRIVS", 38, 1)
-    _prctl("seccomp", 22, 2, ctypes.addressof(header))

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import sys
 import tracemalloc
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 from .counting import Tally
@@ -40,7 +42,7 @@ class TorchMeter:
             "flops": counts.flops,
             "peak_bytes": counts.peak,
             "largest_bytes": counts.largest,
-            "saved_bytes": sum(counts.saved.values()),
+            "saved_bytes": counts.saved_bytes,
             "by_name": counts.by_name,
         }
 
@@ -49,19 +51,23 @@ def _same(tensor: Any) -> Any:
     return tensor
 
 
+def _when_freed(storage: Any, do: Callable[[int], None], key: int) -> None:
+    weakref.finalize(storage, do, key).atexit = False
+
+
 class _Counts:
     def __init__(self) -> None:
         self.by_name: dict[str, int] = {}
         self.alive: dict[int, int] = {}  # storage -> bytes; storages from outside count as nothing
-        self.saved: dict[int, int] = {}
-        self.keep: list[Any] = []
-        self.live = self.peak = self.largest = self.flops = 0
+        self.saved: set[int] = set()  # storages that still exist
+        self.live = self.peak = self.largest = self.flops = self.saved_bytes = 0
 
     def save(self, tensor: Any) -> Any:
         storage = tensor.untyped_storage()
-        if storage._cdata not in self.saved:
-            self.saved[storage._cdata] = storage.nbytes()
-            self.keep.append(storage)  # or another storage could take its address
+        if (key := storage._cdata) not in self.saved:
+            self.saved_bytes += storage.nbytes()
+            self.saved.add(key)
+            _when_freed(storage, self.saved.discard, key)  # another may take its address
         return tensor
 
     def outside(self, storage: Any) -> None:
@@ -75,13 +81,11 @@ class _Counts:
             self.peak = max(self.peak, self.live)
 
     def _track(self, storage: Any, size: int) -> bool:
-        import weakref
-
         key = storage._cdata
         if key in self.alive:
             return False
         self.alive[key] = size
-        weakref.finalize(storage, self._freed, key).atexit = False
+        _when_freed(storage, self._freed, key)
         return True
 
     def _freed(self, key: int) -> None:

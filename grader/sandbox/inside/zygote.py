@@ -25,6 +25,7 @@ import time
 from typing import Any
 
 from . import child, lockdown
+from .scratch import remove_tree
 
 MESSAGE = 1 << 16
 
@@ -72,7 +73,7 @@ def _warden(request: dict[str, Any], connection_fd: int, report_fd: int, output_
         os.close(output_fd)
         ending = _watch(pid, report)
         if scratch != lockdown.BOX:  # that one goes with its namespace
-            lockdown.remove_tree(scratch)
+            remove_tree(scratch)
         report.sendall(json.dumps(ending).encode())
         code = 0
     except (OSError, ValueError) as error:
