@@ -8,6 +8,7 @@ grading goes on without it.
 
 from __future__ import annotations
 
+import graphlib
 import json
 import os
 import sqlite3
@@ -279,7 +280,37 @@ def next_entry(
     pool = entries if among is None else among
     left = [entry for entry in pool if entry.path not in passed and entry != besides]
     ready = [e for e in left if all(known[slug] in passed for slug in e.card.after if slug in known)]
-    return min(ready or left, key=lambda e: (LEVELS.index(Level(e.card.level)), e.card.minutes, e.path), default=None)
+    return min(ready or left, key=_effort, default=None)
+
+
+def _effort(entry: Entry) -> tuple[int, int, str]:
+    return LEVELS.index(Level(entry.card.level)), entry.card.minutes, entry.path
+
+
+def builds_on(chosen: Sequence[Entry], entries: Sequence[Entry]) -> dict[Entry, list[Entry]]:
+    """The prerequisites of these exercises, of those, and so on."""
+    known = {entry.slug: entry for entry in entries}
+    graph: dict[Entry, list[Entry]] = {}
+    waiting = list(chosen)
+    while waiting:
+        entry = waiting.pop()
+        graph[entry] = [known[slug] for slug in entry.card.after if slug in known]
+        waiting += [other for other in graph[entry] if other not in graph]
+    return graph
+
+
+def path_to(chosen: Sequence[Entry], entries: Sequence[Entry]) -> list[Entry]:
+    """These exercises and all they build on, each after its prerequisites, otherwise the easiest and shortest first."""
+    sorter = graphlib.TopologicalSorter(builds_on(chosen, entries))
+    sorter.prepare()
+    order: list[Entry] = []
+    ready: set[Entry] = set()
+    while sorter.is_active():
+        ready |= set(sorter.get_ready())
+        order.append(min(ready, key=_effort))
+        ready.remove(order[-1])
+        sorter.done(order[-1])
+    return order
 
 
 def due_entries(entries: Sequence[Entry], standings: Mapping[str, Standing], now: float) -> list[Entry]:

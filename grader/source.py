@@ -29,7 +29,7 @@ class Part:
 
     name: str
     signature: str  # `def f(a, b=1)` or `class C`
-    stubs: tuple[str, ...]  # the functions to fill in, `f` or `C.method`
+    stubs: dict[str, str]  # the functions to fill in, `f` or `C.method`, with their signatures
 
 
 def stub(solution: str) -> str:
@@ -44,7 +44,7 @@ def parts(solution: str) -> tuple[Part, ...]:
     found = []
     for node in empty.body:
         if isinstance(node, Definition):
-            stubs = tuple(name for name, function in functions(node) if is_stub(function))
+            stubs = {name: signature(function) for name, function in functions(node) if is_stub(function)}
             if stubs:
                 found.append(Part(node.name, signature(node), stubs))
     return tuple(found)
@@ -120,8 +120,11 @@ class Submission:
         }
 
     def signature(self, name: str) -> str:
-        node = self.definitions().get(name)
+        """The head of a function `f`, a class `C` or a method `C.method`; the name alone where there is none."""
+        node = self.definitions().get(name.partition(".")[0])
         try:
+            if "." in name:
+                node = dict(functions(node)).get(name) if node else None
             return signature(node) if node else name
         except (RecursionError, ValueError, SyntaxError):  # what compiles may be too deep to be written out
             return name

@@ -200,6 +200,13 @@ def test_wrong_signature_shows_both(grade, case):
         assert expected in message
 
 
+def test_wrong_signature_of_a_method_shows_both(grade):
+    text = ADAMW.replace("    def zero_grad(self)", "    def zero_grad(self, closure)")
+    verdict = grade("adamw", text, performance=False)
+    shown = "expected  def zero_grad(self)\ngot       def zero_grad(self, closure)"
+    assert any(shown in test.message for test in verdict.tests)
+
+
 def test_changed_inputs_are_named(grade):
     body = "if nums:\n    nums[0] = 0\nreturn 0"
     messages = [t.message for t in grade("maximum_gap", answering(body), performance=False).tests]

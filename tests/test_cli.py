@@ -430,6 +430,21 @@ def test_next(kit):
     assert kit.run("next", "--json").stdout == "null\n"
 
 
+def test_path(kit):
+    assert kit.run("path", "rope").stdout.splitlines() == [
+        "  1  adamw  warm-up  40 min  -",
+        "  2  rope   core     15 min  -           after adamw",
+        "",
+        "55 min left",
+    ]
+    order = ["optimizers/adamw", "attention/rope", "leetcode/two_sum", "optimizers/schedules"]
+    assert [row["exercise"] for row in json.loads(kit.run("path", "--json").stdout)] == order
+    kit.answer("adamw", Status.PASSED)
+    kit.run("adamw")
+    text = kit.run("path", "adamw").stdout
+    assert "passed" in text and text.endswith("\nall passed\n")
+
+
 def test_show(kit):
     text = kit.run("show", "rope").stdout
     assert "Write double, which maps x to 2 · x." in text

@@ -97,6 +97,7 @@ BROKEN = {
     "an unknown level": ("suite", '"core"', '"brutal"', "no level 'brutal'"),
     "too few follow-ups": ("suite", '        ("And then?", "What an expert would answer."),\n', "", "two follow-ups with answers at least"),
     "an unknown prerequisite": ("suite", "minutes=20", 'minutes=20, after=("circle",)', "`after` names `circle`"),
+    "its own prerequisite": ("suite", "minutes=20", 'minutes=20, after=("square",)', "in a circle: square, square"),
     "a stale stub": ("stub", "YOUR CODE", "MY CODE", "exercises/maths/square.py is not what is derived"),
     "a right answer rejected": ("variant", "return x**2", "return x**3", "square_0.py is correct but does not pass"),
     "no part": ("solution", "### BEGIN SOLUTION", "### BEGIN", "the solution has no part"),

@@ -6,6 +6,7 @@ to one exercise costs that exercise.
 
 from __future__ import annotations
 
+import graphlib
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from grader.errors import Fault
 from grader.exercise import Level, Mistake
 from grader.plugin import collect
 from grader.plugin.submission import Trial
+from grader.progress import builds_on
 from grader.verdict import Outcome, Status, Verdict
 
 SEEDS = 20
@@ -138,6 +140,11 @@ class _Check:
         for slug in card.after:
             if slug not in {entry.slug for entry in catalog.entries()}:
                 self._say(f"`after` names `{slug}`, which is no exercise", mend)
+        try:
+            graphlib.TopologicalSorter(builds_on([self.entry], catalog.entries())).prepare()
+        except graphlib.CycleError as error:
+            circle = ", ".join(entry.slug for entry in error.args[1])
+            self._say(f"`after` leads around in a circle: {circle}", mend)
         if not CITED.search(source.statement(self.solution)):
             self._say("the statement cites no source", f"name authors and year in {_relative(self.entry.solution)}")
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "watch": ("grader.cli.watch:watch", "regrade on save"),
     "list": ("grader.cli.list_exercises:list_", "every exercise, by track, and where you stand"),
     "next": ("grader.cli.next_exercise:next_", "which exercise to do next"),
+    "path": ("grader.cli.path:path", "what to solve before an exercise, in order"),
     "show": ("grader.cli.show:show", "the statement, parts, rules and prerequisites of an exercise"),
     "hint": ("grader.cli.hint:hint", "the next hint for an exercise"),
     "solution": ("grader.cli.solution:solution", "the kit's answer, after you passed"),

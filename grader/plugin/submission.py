@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -154,10 +155,9 @@ class Submission:
         if error.type != "TypeError" or error.frames:
             return ""
         for part in self._parts:
-            for name in (part.name, *part.stubs):
-                if f"{name}()" in error.text:
-                    mine = self._file.signature(part.name)[:MOST_SIGNATURE]
-                    return f"\n\nexpected  {part.signature}\ngot       {mine}"
+            for name, signature in (part.stubs | {part.name: part.signature}).items():
+                if re.search(rf"(?<![\w.]){re.escape(name)}\(\)", error.text):
+                    return f"\n\nexpected  {signature}\ngot       {self._file.signature(name)[:MOST_SIGNATURE]}"
         return ""
 
 

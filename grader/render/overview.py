@@ -116,6 +116,22 @@ def listing(entries: Sequence[Entry], standings: Standings, width: int) -> str:
     return "\n".join(lines[1:]) + "\n"
 
 
+def path(order: Sequence[Entry], standings: Standings, width: int) -> str:
+    """Exercises in the order to solve them in, with what each builds on, and the minutes that are left."""
+    slug_width = max(len(entry.slug) for entry in order)
+    lines = []
+    for number, entry in enumerate(order, 1):
+        word, colour = state(standings.get(entry.path))
+        fixed = f"{number:>3}  {entry.slug:<{slug_width}}  {entry.card.level:<7}  {entry.card.minutes:>2} min  "
+        after = f"after {', '.join(entry.card.after)}" if entry.card.after else ""
+        room = width - len(fixed) - STATE - 2
+        lines.append((fixed + colour(word) + " " * max(2, STATE + 2 - len(word)) + cut(after, max(room, 9))).rstrip())
+    left = sum(entry.card.minutes for entry in order if not _passed(entry, standings))
+    hours, minutes = divmod(left, 60)
+    lines += ["", f"{f'{hours} h ' if hours else ''}{minutes} min left" if left else good("all passed")]
+    return "\n".join(lines) + "\n"
+
+
 def _listed(entry: Entry, standing: Standing | None, slug_width: int, width: int) -> str:
     card = entry.card
     word, colour = state(standing)
