@@ -115,7 +115,7 @@ WRITING = {
 
 def test_a_read_only_workspace(place):
     """The verdict is there whatever the disk; what could not be kept is said, and what was kept stays."""
-    before, files = place.history(), snapshot(place.root)
+    before = place.history()
     shutil.copyfile(wrong(place), place.root / catalog.find("combination_sum").stub_path)
     (place.root / catalog.find("adamw").stub_path).unlink()
     files = snapshot(place.root)
