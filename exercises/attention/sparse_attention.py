@@ -1,0 +1,158 @@
+r"""# Sparse attention
+
+Softmax attention in which query $i$ sees a set $A_i$ of keys that the positions alone decide. Write three patterns as
+masks, and then compute each without ever making the $T \times T$ logits that a mask is laid upon:
+
+$$o_i = \sum_{j \in A_i} p_{ij} v_j \qquad p_{ij} = \frac{e^{s_{ij}}}{\sum_{l \in A_i} e^{s_{il}}} \qquad
+s_{ij} = \frac{q_i^T k_j}{\sqrt D}$$
+
+**Window** (Beltagy et al., 2020, arXiv:2004.05150, section 3.1; as the causal local pattern in Child et al., 2019,
+arXiv:1904.10509, section 4.3): $i - \text{before} \le j \le i + \text{after}$, both ends included.
+The window has $w = \text{before} + \text{after} + 1$ tokens, the query's own among them, and is causal for
+$\text{after} = 0$.
+
+**Stride** (Child et al., section 4.3): $(i - j) \bmod \text{stride} = 0$, so every stride-th token, counted from the
+query; with `causal` only $j \le i$.
+
+**Blocks** (Zaheer et al., 2020, arXiv:2007.14062, section 2 and appendix D): tokens are cut into $N$ blocks of `size`,
+of which the last may be shorter; `layout`, `(N, N)` of bool, says at `[a, b]` whether the queries of block $a$ see the
+keys of block $b$. BigBird's layout lets a block see the blocks up to `near` away; besides, the first `common` blocks
+see all blocks and are seen by all. (Its random blocks are left out here.)
+
+Conventions:
+
+- `query` and `key` are `(B, H, T, D)`, `value` is `(B, H, T, M)`, all of one type; T is 1 or more.
+- `mask`, `(B, T)` of bool, is True at real keys and False at padding, which may stand anywhere and hold any finite
+  numbers. Padding counts as a position. A padded query is computed like any other.
+- A query that sees no key at all has the output 0 and the gradients 0.
+- `before` and `after` are 0 or more; windows and strides may be larger than T.
+- For bfloat16 and float16, logits, weights and sums are float32, and the output is rounded once.
+
+Cost, in logits (each one product of a query with a key, and one of a weight with a value):
+
+- window: at most $3.5\,T w$, where $T$ may be rounded up to a multiple of $w$; and for a window beyond the sequence no
+  more than for one that just covers it, $\text{before} = \text{after} = T - 1$;
+- stride: $T \lceil T / \text{stride} \rceil$, where $T$ may be rounded up to a multiple of the stride;
+- blocks: `size` x `size` for each visible block, however uneven the layout.
+
+Rules: no ready-made attention (softmax is allowed); no tensor larger than these logits or, where that is more, four
+inputs, so that keys are not copied for every query; memory grows as T with a fixed window. Window and stride do all
+tokens at once: their number of operators does not grow with T; for blocks it may grow with N alone. Arguments are left
+as they are.
+
+>>> window_mask(4, before=1, after=0).int()
+tensor([[1, 0, 0, 0],
+        [1, 1, 0, 0],
+        [0, 1, 1, 0],
+        [0, 0, 1, 1]], dtype=torch.int32)
+>>> strided_mask(4, stride=2).int()
+tensor([[1, 0, 1, 0],
+        [0, 1, 0, 1],
+        [1, 0, 1, 0],
+        [0, 1, 0, 1]], dtype=torch.int32)
+>>> block_mask(torch.tensor([[True, False], [True, True]]), size=2, length=3).int()
+tensor([[1, 1, 0],
+        [1, 1, 0],
+        [1, 1, 1]], dtype=torch.int32)
+>>> bigbird_layout(4, near=0, common=1).int()
+tensor([[1, 1, 1, 1],
+        [1, 1, 0, 0],
+        [1, 0, 1, 0],
+        [1, 0, 0, 1]], dtype=torch.int32)
+
+Queries of zeros average the values they see:
+
+>>> query, value = torch.zeros(1, 1, 5, 2), torch.tensor([0.0, 1.0, 2.0, 3.0, 10.0]).reshape(1, 1, 5, 1)
+>>> window_attention(query, query, value, before=1, after=1).flatten().round(decimals=3)
+tensor([0.5000, 1.0000, 2.0000, 5.0000, 6.5000])
+>>> strided_attention(query, query, value, stride=2).flatten().round(decimals=3)
+tensor([4., 2., 4., 2., 4.])
+>>> layout = torch.tensor([[True, False, False], [True, True, False], [False, False, True]])
+>>> block_attention(query, query, value, layout, size=2).flatten().round(decimals=3)
+tensor([ 0.5000,  0.5000,  1.5000,  1.5000, 10.0000])
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import pad
+
+
+def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+    """Masked attention that makes all its logits, `(..., Tq, Tk)`, to which `visible` broadcasts (given).
+
+    `query` is `(..., Tq, D)`, `key` is `(..., Tk, D)`, `value` is `(..., Tk, M)`; queries that see no key give 0. Half
+    precision is computed in float32 and rounded at the end.
+    """
+    Q, K, V = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (query, key, value))
+    S = (Q.shape[-1] ** -0.5 * Q @ K.mT).masked_fill(~visible, torch.finfo(Q.dtype).min)  # (..., Tq, Tk)
+    P = S.softmax(dim=-1).masked_fill(~visible, 0)  # once more, for queries that see no key
+    return (P @ V).to(value.dtype)  # (..., Tq, M)
+
+
+def real_keys(key: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """`mask`, or for None a mask that is True everywhere, `(B, T)` (given)."""
+    return torch.ones(key.shape[0], key.shape[2], dtype=torch.bool, device=key.device) if mask is None else mask
+
+
+def window_mask(length: int, before: int, after: int) -> torch.Tensor:
+    """Which keys each query sees, `(length, length)` of bool: from `before` tokens back to `after` tokens ahead."""
+    # YOUR CODE HERE
+    raise NotImplementedError()
+
+
+def strided_mask(length: int, stride: int, causal: bool = False) -> torch.Tensor:
+    """Which keys each query sees, `(length, length)` of bool: every `stride`-th, its own among them."""
+    # YOUR CODE HERE
+    raise NotImplementedError()
+
+
+def block_mask(layout: torch.Tensor, size: int, length: int) -> torch.Tensor:
+    """The keys each query sees, `(length, length)` of bool, by a layout of N = ceil(length / size) blocks."""
+    # YOUR CODE HERE
+    raise NotImplementedError()
+
+
+def bigbird_layout(blocks: int, near: int, common: int) -> torch.Tensor:
+    """Which blocks see which, `(blocks, blocks)` of bool: those up to `near` away, and the first `common` both ways."""
+    # YOUR CODE HERE
+    raise NotImplementedError()
+
+
+def window_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    before: int,
+    after: int,
+    mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The output, `(B, H, T, M)` in the type of `value`, under `window_mask`; a cost of T x w logits."""
+    # YOUR CODE HERE
+    raise NotImplementedError()
+
+
+def strided_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    stride: int,
+    causal: bool = False,
+    mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The output, `(B, H, T, M)` in the type of `value`, under `strided_mask`; T x T / stride logits."""
+    # YOUR CODE HERE
+    raise NotImplementedError()
+
+
+def block_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    layout: torch.Tensor,
+    size: int,
+    mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The output, `(B, H, T, M)` in the type of `value`, under `block_mask`; the logits of visible blocks alone."""
+    # YOUR CODE HERE
+    raise NotImplementedError()
