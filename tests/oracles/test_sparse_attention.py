@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from local_attention import LocalAttention
 from torch.nn.functional import scaled_dot_product_attention
 
 PATH = Path(__file__).parents[2] / "solutions" / "attention" / "sparse_attention.py"
@@ -110,10 +111,9 @@ def test_half(mine, dtype):
 @pytest.mark.parametrize("window", [3, 4, 8])
 def test_local_attention(mine, window):
     """The package sees `window` tokens back beside the query's own, in chunks of `window`; values have D features."""
-    local_attention = pytest.importorskip("local_attention")
     query, key, _ = tokens(17, torch.float32)
     value = key.flip(-1) + query
-    theirs = local_attention.LocalAttention(window, causal=True, look_backward=1, exact_windowsize=True, autopad=True)
+    theirs = LocalAttention(window, causal=True, look_backward=1, exact_windowsize=True, autopad=True)
     mask = padding(17)
     mask[:, 0] = True  # the package averages what is hidden where a query sees nothing
     mask[:, ::3] = True
