@@ -52,26 +52,35 @@ class Failing:
 class Memory:
     """Results of the kit's own sources, the solution and the mistakes, by content of source and call."""
 
-    results: dict[tuple[str, str], Result] = field(default_factory=dict)
-    limit: int = 20000
+    results: dict[tuple[str, str], Result] = field(default_factory=dict)  # the last used at the end
+    held: int = 0  # bytes of their answers
+    most: int = 20_000
+    most_bytes: int = 64 << 20
 
     def get(self, text: str, calls: list[Call], run: Callable[[Call], Result]) -> list[Result]:
         source = fingerprint(text)
-        keys = [(source, call_key(call)) for call in calls]
-        for key, call in zip(keys, calls, strict=True):
-            if key not in self.results:
-                if len(self.results) >= self.limit:
-                    self.results.clear()
-                    return [run(c) for c in calls]
-                self.results[key] = run(call)
-        return [self.results[key] for key in keys]
+        found = []
+        for call in calls:
+            key = source, call_key(call)
+            found.append(self.results.get(key) or run(call))
+            self._keep(key, found[-1])
+        return found
 
     def remember(self, text: str, trials: list[Trial]) -> None:
         """Keep results of a source that was graded; for the gate, which grades the mistakes themselves."""
         source = fingerprint(text)
         for trial in trials:
             for call, result in trial.calls:
-                self.results[source, call_key(call)] = result
+                self._keep((source, call_key(call)), result)
+
+    def _keep(self, key: tuple[str, str], result: Result) -> None:
+        """Keep a result in the last place, and forget the first ones where it gets too much."""
+        if (old := self.results.pop(key, None)) is not None:
+            self.held -= old.size
+        self.results[key] = result
+        self.held += result.size
+        while len(self.results) > self.most or self.held > self.most_bytes:
+            self.held -= self.results.pop(next(iter(self.results))).size
 
 
 def call_key(call: Call) -> str:

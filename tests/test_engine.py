@@ -9,9 +9,11 @@ import sys
 import pytest
 
 from grader import catalog, source
+from grader.diagnosis import Memory
 from grader.engine import Engine
 from grader.errors import UsageError
 from grader.plugin import collect
+from grader.plugin.calls import Call, Result
 from grader.verdict import Cause, Outcome, Status, from_json
 
 GAP = catalog.find("maximum_gap")
@@ -187,3 +189,25 @@ def test_gpu_tests_skip_without_points_where_there_is_none(tmp_path, engine, mon
     assert verdict.status is Status.PASSED
     assert {(test.outcome, test.cause, test.max_points) for test in skipped} == {(Outcome.SKIPPED, Cause.NO_GPU, 0)}
     assert all("needs a GPU" in test.message for test in skipped)
+
+
+def test_memory_forgets_what_was_used_longest_ago():
+    memory, ran = Memory(most=3, most_bytes=100), []
+
+    def run(call):
+        ran.append(call.name)
+        return Result(value=call.name, size={"large": 80, "huge": 200}.get(call.name, 10))
+
+    def values(*names):
+        ran.clear()
+        calls = [Call(name, None, [], {}, b"", seed=0) for name in names]
+        assert [result.value for result in memory.get("source", calls, run)] == list(names)
+        return ran
+
+    assert values("a", "b", "c") == ["a", "b", "c"]
+    assert values("a", "d") == ["d"]
+    assert values("b") == ["b"]
+    assert values("a", "large") == ["large"]
+    assert values("a", "d") == ["d"]
+    assert values("huge", "a") == ["huge", "a"]
+    assert memory.held == 10
