@@ -293,12 +293,21 @@ def test_ago(seconds, words):
         (r"\frac{\hat m_t}{\sqrt{\hat v_t} + \epsilon}", "m̂_t / (√(v̂_t) + ε)"),
         (r"t = 1, 2, \dots", "t = 1, 2, ..."),
         (r"\Lambda \leq \lambda", "Λ ≤ λ"),
-        (r"v^{\max}_t", "v^max_t"),
+        (r"v^{\max}_t", "v^(max)_t"),
+        (r"e^{sA}\,\mathrm{Re}\sum x^{2}", "e^(sA) Re Σ x^2"),
+        (r"\log\frac{k+1}{k}", "log ((k+1) / k)"),
+        (r"I - \tfrac\Delta2 A", "I - (Δ / 2) A"),
+        (r"\frac1T \sum_t p_{ti}", "(1 / T) Σ_t p_ti"),
         (r"\unknown x", r"\unknown x"),
     ],
 )
 def test_formulas_become_symbols(tex, text):
     assert formula(tex) == text
+
+
+def test_formulas_side_by_side_stand_one_below_the_other():
+    text = for_terminal("$$i = a_i \\quad\nf = a_f \\qquad g_t = 3 \\quad (t \\in S)$$\n")
+    assert "i = a_i\nf = a_f\ng_t = 3   (t ∈ S)\n" in text
 
 
 def test_examples_and_formulas_survive_markdown():

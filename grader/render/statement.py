@@ -20,6 +20,7 @@ SYMBOLS = {
 ACCENTS = {"hat": "\u0302", "bar": "\u0304", "tilde": "\u0303", "dot": "\u0307", "vec": "\u20d7"}
 PLAIN = r"mathrm|mathbf|mathbb|mathcal|mathsf|text|operatorname|boldsymbol|textrm"
 GROUP = r"\s*\{((?:[^{}]|\{[^{}]*\})*)\}"  # braces, one more level of them inside
+ARGUMENT = rf"(?:{GROUP}|\s*(\w))"  # braces, or one character
 EXAMPLE = re.compile(r"^>>> .*(?:\n(?!\n).*)*(?:\n\n>>> .*(?:\n(?!\n).*)*)*", re.MULTILINE)
 MATRIX = re.compile(r"\\begin\{(\w?matrix|cases|array)\}(.*?)\\end\{\1\}")
 FORMULA = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
@@ -40,7 +41,13 @@ def _plain(markdown: str) -> str:
 
 def _display(tex: str) -> str:
     tex = re.sub(r"\\(?:begin|end)\{(?:aligned?|split|gathered)\*?\}", "", MATRIX.sub(_matrix, tex.replace("\n", " ")))
-    lines = [formula(line) for line in re.split(r"\\\\|\\qquad", tex)]
+    lines: list[str] = []
+    for piece in re.split(r"\\\\|\\q?quad(?![A-Za-z])", tex):
+        text = formula(piece)
+        if lines and not re.search("[=←→≈]", text):  # a condition of what stands before it
+            lines[-1] = f"{lines[-1]}   {text}".rstrip()
+        else:
+            lines.append(text)
     return "\n".join(line for line in lines if line)
 
 
@@ -52,13 +59,15 @@ def _matrix(match: re.Match[str]) -> str:
 
 def formula(tex: str) -> str:
     """TeX with its commonest commands as the characters they stand for; the rest stays as it is."""
+    tex = re.sub(rf"\\(?:{PLAIN})\s*\{{([^{{}}]*)\}}(?=\\?[A-Za-z])", r"\1 ", tex)
     tex = re.sub(rf"\\(?:{PLAIN})\s*\{{([^{{}}]*)\}}", r"\1", tex)
     tex = re.sub(rf"\\({'|'.join(ACCENTS)})(?![A-Za-z])\s*(?:\{{([A-Za-z])\}}|([A-Za-z]))", _accent, tex)
     tex = re.sub(r"\\([A-Za-z]+)", _symbol, tex)
     tex = re.sub(rf"√{GROUP}", r"√(\1)", tex)
-    tex = re.sub(rf"\\[dt]?frac{GROUP}{GROUP}", _fraction, tex)
+    tex = re.sub(rf"\\[dt]?frac{ARGUMENT}{ARGUMENT}", _fraction, tex)
     tex = re.sub(r"\\[,;:! ]", " ", tex).replace("\\{", "{").replace("\\}", "}").replace("&", "")
-    tex = re.sub(r"([_^])\{(\w+)\}", r"\1\2", tex)
+    tex = re.sub(r"_\{(\w+)\}|\^\{(\w)\}", lambda match: f"_{match[1]}" if match[1] else f"^{match[2]}", tex)
+    tex = re.sub(r"\^\{([^{}]*)\}", r"^(\1)", tex)
     return re.sub(r"  +", " ", tex).strip()
 
 
@@ -67,8 +76,12 @@ def _accent(match: re.Match[str]) -> str:
 
 
 def _fraction(match: re.Match[str]) -> str:
-    over, under = (text if re.fullmatch(r"[^\s()+·/-]+", text) else f"({text})" for text in match.groups())
-    return f"{over} / {under}"
+    """In parentheses where something stands before or behind it that would be read into it."""
+    parts = (group or token for group, token in (match.groups()[:2], match.groups()[2:]))
+    over, under = (text if re.fullmatch(r"[^\s()+·/-]+", text) else f"({text})" for text in parts)
+    before, after = match.string[: match.start()].rstrip(), match.string[match.end() :].lstrip()
+    beside = re.search(r"[\w)}]$", before) or re.match(r"[\w(∫Σ√\\]", after)
+    return f" ({over} / {under}) " if beside else f"{over} / {under}"
 
 
 def _symbol(match: re.Match[str]) -> str:
