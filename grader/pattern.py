@@ -166,11 +166,11 @@ def _not_finite(a: Any, b: Any, close: Close) -> str | None:
     rows = bad.reshape(-1, a.shape[-1]) if a.ndim else bad.reshape(1, 1)
     kind = "NaN" if np.isnan(a[bad]).all() else "infinite or NaN"
     right = close(np.where(bad, 0.0, a), np.where(bad, 0.0, b))
-    rest = "the rest is right" if right else "other elements are wrong too"
+    rest = "" if bad.all() else "; the rest is right" if right else "; other elements are wrong too"
     whole = rows.all(-1) | ~rows.any(-1)
     if whole.all() and not rows.all():
-        return f"{kind} in {int(rows.any(-1).sum())} whole rows of {len(rows)}; {rest}"
-    return f"{kind} in {int(bad.sum())} of {a.size} elements, first at {_first(bad)}; {rest}"
+        return f"{kind} in {int(rows.any(-1).sum())} whole rows of {len(rows)}{rest}"
+    return f"{kind} in {int(bad.sum())} of {a.size} elements, first at {_first(bad)}{rest}"
 
 
 def _trivial(a: Any, b: Any, close: Close) -> str | None:

@@ -165,6 +165,10 @@ def test_shapes_of_errors_are_recognised(case):
     assert words in message(assert_close, got, expected)
 
 
+def test_nothing_is_said_of_the_rest_where_there_is_none():
+    assert message(assert_close, X * math.nan, X).endswith("NaN in 12 of 12 elements, first at [0, 0]")
+
+
 @pytest.mark.parametrize(("got", "expected"), [(X + SQUARE[:3, :4].sin(), X), (X * 1e300, X * 1e-300)])
 def test_no_shape_is_claimed_where_none_fits(got, expected):
     assert "looks like" not in message(assert_close, got, expected)

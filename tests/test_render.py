@@ -297,6 +297,8 @@ def test_ago(seconds, words):
         (r"e^{sA}\,\mathrm{Re}\sum x^{2}", "e^(sA) Re Σ x^2"),
         (r"\log\frac{k+1}{k}", "log ((k+1) / k)"),
         (r"I - \tfrac\Delta2 A", "I - (Δ / 2) A"),
+        (r"Q \in \mathbb R^{T_q \times D}", "Q ∈ R^(T_q × D)"),
+        (r"p_{ij} = \frac{e^{S_{ij}}}{\sum_l e^{S_{il}}}", "p_ij = e^(S_ij) / (Σ_l e^(S_il))"),
         (r"\frac1T \sum_t p_{ti}", "(1 / T) Σ_t p_ti"),
         (r"\unknown x", r"\unknown x"),
     ],

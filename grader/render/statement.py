@@ -61,12 +61,13 @@ def formula(tex: str) -> str:
     """TeX with its commonest commands as the characters they stand for; the rest stays as it is."""
     tex = re.sub(rf"\\(?:{PLAIN})\s*\{{([^{{}}]*)\}}(?=\\?[A-Za-z])", r"\1 ", tex)
     tex = re.sub(rf"\\(?:{PLAIN})\s*\{{([^{{}}]*)\}}", r"\1", tex)
+    tex = re.sub(rf"\\(?:{PLAIN})\s+([A-Za-z])(?![A-Za-z])", r"\1", tex)
     tex = re.sub(rf"\\({'|'.join(ACCENTS)})(?![A-Za-z])\s*(?:\{{([A-Za-z])\}}|([A-Za-z]))", _accent, tex)
     tex = re.sub(r"\\([A-Za-z]+)", _symbol, tex)
+    tex = re.sub(r"_\{(\w+)\}|\^\{(\w)\}", lambda match: f"_{match[1]}" if match[1] else f"^{match[2]}", tex)
     tex = re.sub(rf"√{GROUP}", r"√(\1)", tex)
     tex = re.sub(rf"\\[dt]?frac{ARGUMENT}{ARGUMENT}", _fraction, tex)
     tex = re.sub(r"\\[,;:! ]", " ", tex).replace("\\{", "{").replace("\\}", "}").replace("&", "")
-    tex = re.sub(r"_\{(\w+)\}|\^\{(\w)\}", lambda match: f"_{match[1]}" if match[1] else f"^{match[2]}", tex)
     tex = re.sub(r"\^\{([^{}]*)\}", r"^(\1)", tex)
     return re.sub(r"  +", " ", tex).strip()
 
