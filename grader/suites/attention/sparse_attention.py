@@ -11,7 +11,7 @@ from grader.probes import vjp
 EXERCISE = Exercise(
     title="Sparse attention",
     level="core",
-    minutes=45,
+    minutes=55,
     after=("dot_product_attention",),
     needs=("torch",),
     forbid=("attention",),

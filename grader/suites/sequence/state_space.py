@@ -782,7 +782,7 @@ MISTAKES = [
     ),
     Mistake(
         "kernel-by-logarithm",
-        "powers are taken through the logarithm of A_bar, which is -inf where a mode has died; use step * A, which is there",
+        "powers of A_bar itself, by `**` or through its logarithm, are NaN where it has underflowed to 0; e^(l step A) is 0 there",
         {
             "    _, B_bar = s4d_discretise(A, step)\n    times": "    A_bar, B_bar = s4d_discretise(A, step)\n    times",
             "(A[..., None] * times[:, None]).exp()": "(A_bar.log()[..., None] * torch.arange(length)).exp()",
