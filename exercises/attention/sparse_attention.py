@@ -30,14 +30,14 @@ Conventions:
 
 Cost, in logits (each one product of a query with a key, and one of a weight with a value):
 
-- window: at most $3.5\,T w$, where $T$ may be rounded up to a multiple of $w$; and for a window beyond the sequence no
-  more than for one that just covers it, $\text{before} = \text{after} = T - 1$;
+- window: at most $3.5\,T' w$, where $T'$ is $T$ rounded up to a multiple of $w$; and for `before` and `after` beyond
+  the sequence no more than for $\text{before} = \text{after} = T - 1$, with its $w = T' = 2T - 1$;
 - stride: $T \lceil T / \text{stride} \rceil$, where $T$ may be rounded up to a multiple of the stride;
 - blocks: `size` x `size` for each visible block, however uneven the layout.
 
-Rules: no ready-made attention (softmax is allowed); no tensor larger than these logits or, where that is more, four
-inputs, so that keys are not copied for every query; memory grows as T with a fixed window. Window and stride do all
-tokens at once: their number of operators does not grow with T; for blocks it may grow with N alone. Arguments are left
+Rules: no ready-made attention (softmax is allowed). No tensor is larger than these logits, or than four inputs where
+that is more: keys are not copied for every query. Memory grows as T with a fixed window. Window and stride do all
+tokens at once, and their number of operators does not grow with T; for blocks it may grow with the visible blocks. Arguments are left
 as they are.
 
 >>> window_mask(4, before=1, after=0).int()

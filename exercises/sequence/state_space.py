@@ -24,12 +24,14 @@ to $k + 1$ is a zero-order hold over $\log\frac{k+1}{k}$, exact where $f$ is con
 alone $c = (f_0, 0, \dots, 0)$. The polynomials follow $(n+1) P_{n+1}(z) = (2n+1)\,z\,P_n(z) - n\,P_{n-1}(z)$ with
 $P_0 = 1$ and $P_1 = z$.
 
-**Discretisation** with the step $\Delta$, to $x_k = \bar A x_{k-1} + \bar B u_k$ and $y_k = C x_k$: the bilinear
-method (S4, equation 3), and the zero-order hold, exact where $u$ is constant over each step, for every A, singular
-ones included:
+**Discretisation** with the step $\Delta$, to $x_k = \bar A x_{k-1} + \bar B u_k$ and $y_k = C x_k$. The bilinear
+method (S4, equation 3):
 
-$$\bar A = (I - \tfrac\Delta2 A)^{-1}(I + \tfrac\Delta2 A) \quad \bar B = (I - \tfrac\Delta2 A)^{-1}\Delta B
-\qquad\text{and}\qquad \bar A = e^{\Delta A} \quad \bar B = \int_0^\Delta e^{sA}\,ds\;B$$
+$$\bar A = (I - \tfrac\Delta2 A)^{-1}(I + \tfrac\Delta2 A) \qquad \bar B = (I - \tfrac\Delta2 A)^{-1}\Delta B$$
+
+The zero-order hold, exact where $u$ is constant over each step, for every A, singular ones included:
+
+$$\bar A = e^{\Delta A} \qquad \bar B = \int_0^\Delta e^{sA}\,ds\;B$$
 
 **Convolution** (S4, equations 4 and 5): from $x_{-1} = 0$ the recurrence is $y_k = \sum_{j=0}^k K_j u_{k-j}$ with the
 kernel
@@ -46,7 +48,7 @@ K_l = 2\,\mathrm{Re}\sum_{n=1}^{M} C_n \bar B_n \bar A_n^{\,l}$$
 Conventions:
 
 - The output is read after the update: $y_0 = C \bar B u_0$ from a state of zeros.
-- Dense systems: `A` is `(N, N)`, `B` and `C` are `(N,)`, and every input `u` is `(..., L)`, the last axis is time.
+- Dense systems: `A` is `(N, N)`, `B` and `C` are `(N,)`, and every input `u` is `(..., L)`, the last axis is time, L is 1 or more.
   S4D has H channels, each with its own `A` and `C` (`(H, M)`, complex, the real part of A negative) and `step`
   (`(H,)`, real).
 - `hippo_legs` gives float64. Other results have the type of their inputs; states of S4D are complex.
@@ -54,7 +56,7 @@ Conventions:
   stay finite where $\bar A_n$ underflows to 0. Half-precision `u` is convolved in float32 and rounded once.
 
 Cost: a recurrence keeps one state: it takes $O(L)$ operators, and no tensor has $L N$ (or $L M$) numbers a sequence. A
-kernel takes $O(L N^2)$, and no tensor has $L N^2$ numbers. The convolution takes $O(L \log L)$ with a few operators,
+kernel takes $O(L N^2)$, and no tensor has $L N^2$ numbers (that of S4D may make $H M L$). The convolution takes $O(L \log L)$ with a few operators,
 whatever L is, and no tensor has $L^2$ numbers.
 
 Rules: no `torch.nn.functional.conv1d` or other ready-made convolution.

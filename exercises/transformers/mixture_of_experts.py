@@ -38,8 +38,8 @@ Conventions:
 - Renormalised weights sum to 1 also when the bias selects experts whose probabilities underflow to 0.
 - A token's experts stand in the order of $p + b$, largest first, and its weights beside them. Equal ones may come in
   any order.
-- For bfloat16 and float16 inputs the experts compute in that type, but logits, probabilities, weights, loss and the sum
-  over experts are float32 ("float32 or better" below), and the layer's output is rounded to the type of `x` at its
+- For bfloat16 and float16 inputs the experts compute in that type, but logits (the router's product itself),
+  probabilities, weights, loss and the sum over experts are float32 ("float32 or better" below), and the layer's output is rounded to the type of `x` at its
   end. For float32 and float64 everything has that type.
 - The $S$ shared experts are one SwiGLU with $S H$ hidden features, which computes their sum.
 
@@ -168,7 +168,7 @@ class MixtureOfExperts(nn.Module):
         """Modules `router`, `experts` and `shared`, and a buffer `bias`.
 
         `router` is an `nn.Linear` without bias from `width` to `num_experts`, `experts` an `nn.ModuleList` of SwiGLU
-        with `hidden` features, and `shared` one SwiGLU with `num_shared * hidden`, or no module at all when that is 0.
+        with `hidden` features, and `shared` one SwiGLU with `num_shared * hidden`, or None when that is 0.
         `bias`, `(num_experts,)`, starts at 0, belongs to the state dict and is no parameter. More experts a token than
         there are is a ValueError. Initial parameters are not graded.
         """
