@@ -39,8 +39,8 @@ Conventions:
 - A token's experts stand in the order of $p + b$, largest first, and its weights beside them. Equal ones may come in
   any order.
 - For bfloat16 and float16 inputs the experts compute in that type, but logits (the router's product itself),
-  probabilities, weights, loss and the sum over experts are float32 ("float32 or better" below), and the layer's output is rounded to the type of `x` at its
-  end. For float32 and float64 everything has that type.
+  probabilities, weights, loss and the sum over experts are float32 ("float32 or better" below), and the layer's
+  output is rounded to the type of `x` at its end. For float32 and float64 everything has that type.
 - The $S$ shared experts are one SwiGLU with $S H$ hidden features, which computes their sum.
 
 Cost, for tokens of width $D$ and experts with $H$ hidden features: $2TDE + 6TDH(k + S)$ operations, whatever $E$ is,

@@ -312,7 +312,7 @@ def _read(cache: Path | None) -> dict[str, tuple[str, Finding]]:
             name: (key, Finding(**{**found, "problems": tuple(Problem(**p) for p in found["problems"])}))
             for name, (key, found) in record.read(cache).items()
         }
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return {}
 
 

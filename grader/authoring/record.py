@@ -54,7 +54,7 @@ def read(file: Path | None) -> dict[str, Any]:
     """A JSON object from a file; an empty one where there is none."""
     try:
         data = json.loads(file.read_text(encoding="utf-8")) if file else {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
 

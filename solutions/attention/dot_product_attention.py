@@ -36,8 +36,8 @@ Cost: the arithmetic of $QK^T$ and $PV$, and of five such products for the gradi
 and heads go at once: the number of operators depends on neither, nor on the number of tokens.
 
 Rules: no ready-made attention (`scaled_dot_product_attention`, `nn.MultiheadAttention`, `nn.Transformer*`); softmax is
-allowed. No tensor of more bytes than the logits, or the inputs in float32; `attention_gradients` uses the formulas and builds no graph.
-Arguments are left as they are.
+allowed. No tensor of more bytes than the logits, or the inputs in float32; `attention_gradients` uses the formulas
+and builds no graph. Arguments are left as they are.
 
 >>> causal_mask(2, 4)
 tensor([[ True,  True,  True, False],

@@ -25,8 +25,8 @@ dQ \leftarrow dQ + \text{scale} \cdot dS\, K \qquad dK \leftarrow dK + \text{sca
 
 Conventions:
 
-- `query` is `(B, H, Tq, D)`, `key` is `(B, H, Tk, D)`, `value` is `(B, H, Tk, M)`, with one token at least; `scale` None
-  means $1/\sqrt D$. A
+- `query` is `(B, H, Tq, D)`, `key` is `(B, H, Tk, D)`, `value` is `(B, H, Tk, M)`, with one token at least; `scale`
+  None means $1/\sqrt D$. A
   tile has `tile_q` queries and `tile_k` keys; the last ones may have fewer.
 - `mask`, `(B, Tk)` of bool, is True where there is a key and False at padding, which may stand anywhere.
 - `causal`: query $i$ sees the keys $j \le i + T_k - T_q$, so that the *last* query sees all keys.
@@ -36,8 +36,8 @@ Conventions:
 
 Cost: two products of the size of $QK^T$ forward, five backward; with `causal` the tiles that are hidden altogether
 are skipped. The number of operators grows with the number of tiles alone. For autograd nothing is saved but `query`,
-`key`, `value`, the output, `lse` and the mask (`save_for_backward` takes None too). Gradients of gradients are not asked
-for.
+`key`, `value`, the output, `lse` and the mask (`save_for_backward` takes None too). Gradients of gradients are not
+asked for.
 
 Rules: no softmax and no ready-made attention; no tensor larger than a tile of logits, `tile_q` x `tile_k`, or an input
 or output, `T` x `D`, both for all batches and heads. Arguments are left as they are.

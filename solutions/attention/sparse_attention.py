@@ -37,8 +37,8 @@ Cost, in logits (each one product of a query with a key, and one of a weight wit
 
 Rules: no ready-made attention (softmax is allowed). No tensor is larger than these logits, or than four inputs where
 that is more: keys are not copied for every query. Memory grows as T with a fixed window. Window and stride do all
-tokens at once, and their number of operators does not grow with T; for blocks it may grow with the visible blocks. Arguments are left
-as they are.
+tokens at once, and their number of operators does not grow with T; for blocks it may grow with the visible blocks.
+Arguments are left as they are.
 
 >>> window_mask(4, before=1, after=0).int()
 tensor([[1, 0, 0, 0],

@@ -195,10 +195,10 @@ def truncated_bptt(
 ) -> tuple[torch.Tensor, State]:
     """Train on windows of `window` steps, the last of which may be shorter; autograd is welcome.
 
-    `loss(outputs, start)` is a scalar tensor, the loss of the window that begins at step `start`, given its outputs; call
-    it once for each window, in order. The gradients of all windows are added to the `grad` of the weights, which are leaves.
-    Returns the sum of the losses and the last state, both detached. When the loss is called, at most one earlier
-    window is still in memory: outputs, graph and all.
+    `loss(outputs, start)` is a scalar tensor, the loss of the window that begins at step `start`, given its outputs;
+    call it once for each window, in order. The gradients of all windows are added to the `grad` of the weights, which
+    are leaves. Returns the sum of the losses and the last state, both detached. When the loss is called, at most one
+    earlier window is still in memory: outputs, graph and all.
     """
     ### BEGIN SOLUTION
     total = x.new_zeros(())
