@@ -240,8 +240,8 @@ class _Check:
                 f"{len(files)} other correct solutions; {STYLES} at least", f"write {_variant_pattern(self.entry)}"
             )
         for file in files:
+            text = file.read_text(encoding="utf-8")
             for seed in range(SEEDS):
-                text = file.read_text(encoding="utf-8")
                 verdict = self._grade(text, seed=seed, stop=True, performance=seed < COUNTED_SEEDS)
                 if verdict.status is not Status.PASSED:
                     what = f"{file.name} is correct but does not pass with seed {seed}: {_first(verdict)}"

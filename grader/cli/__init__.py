@@ -33,7 +33,7 @@ COMMANDS = {
     "reset": ("grader.cli.reset:reset", "bring a stub back; the old file is kept"),
     "history": ("grader.cli.history:history", "your attempts"),
     "doctor": ("grader.cli.doctor:doctor", "what this machine offers, and how to get more"),
-    "dev": ("grader.authoring.commands:dev", "for authors: new, sync, check"),
+    "dev": ("grader.authoring.commands:dev", "for authors: new, sync, check, mutate"),
 }
 GRADE = "grade"
 EPILOG = (

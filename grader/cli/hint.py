@@ -20,9 +20,8 @@ def hint(entry: Entry, number: int | None, everything: bool, as_json: bool) -> N
     """Give the next hint and remember that you took it; with NUMBER, see one again."""
     session = Session.anywhere()
     if everything:
-        numbers = sorted(
-            n for n in taken(entry, session) or () if n <= len(entry.card.hints)
-        )  # there may have been more
+        known = len(entry.card.hints)  # there may have been more when they were taken
+        numbers = sorted(n for n in taken(entry, session) or () if n <= known)
         if not numbers:
             raise UsageError(
                 f"you took no hint for `{entry.slug}` yet\n\nhint: `grade hint {entry.slug}` gives the first"

@@ -112,7 +112,7 @@ def listing(entries: Sequence[Entry], standings: Standings, width: int) -> str:
         lines += ["", strong(row.track) + f"  {row.passed} of {row.exercises} passed"]
         for entry in entries:
             if entry.track == row.track:
-                lines.append(_listed(entry, standings.get(entry.path), slug_width, width))
+                lines.append(_listed(entry, standings.get(entry.path), slug_width, width, entry.card.title))
     return "\n".join(lines[1:]) + "\n"
 
 
@@ -121,24 +121,22 @@ def path(order: Sequence[Entry], standings: Standings, width: int) -> str:
     slug_width = max(len(entry.slug) for entry in order)
     lines = []
     for number, entry in enumerate(order, 1):
-        word, colour = state(standings.get(entry.path))
-        fixed = f"{number:>3}  {entry.slug:<{slug_width}}  {entry.card.level:<7}  {entry.card.minutes:>2} min  "
         after = f"after {', '.join(entry.card.after)}" if entry.card.after else ""
-        room = width - len(fixed) - STATE - 2
-        lines.append((fixed + colour(word) + " " * max(2, STATE + 2 - len(word)) + cut(after, max(room, 9))).rstrip())
+        lines.append(f"{number:>3}" + _listed(entry, standings.get(entry.path), slug_width, width - 3, after))
     left = sum(entry.card.minutes for entry in order if not _passed(entry, standings))
     hours, minutes = divmod(left, 60)
     lines += ["", f"{f'{hours} h ' if hours else ''}{minutes} min left" if left else good("all passed")]
     return "\n".join(lines) + "\n"
 
 
-def _listed(entry: Entry, standing: Standing | None, slug_width: int, width: int) -> str:
+def _listed(entry: Entry, standing: Standing | None, slug_width: int, width: int, words: str) -> str:
+    """An exercise's line, with what fits of some words behind it."""
     card = entry.card
     word, colour = state(standing)
     fixed = f"  {entry.slug:<{slug_width}}  {card.level:<7}  {card.minutes:>2} min  "
     room = width - len(fixed) - STATE - 2
-    title = cut(card.title, room) if room > 8 else ""
-    return (fixed + colour(word) + " " * max(2, STATE + 2 - len(word)) + title).rstrip()
+    behind = cut(words, room) if room > 8 else ""
+    return (fixed + colour(word) + " " * max(2, STATE + 2 - len(word)) + behind).rstrip()
 
 
 def state(standing: Standing | None) -> tuple[str, Callable[[str], str]]:

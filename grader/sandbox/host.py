@@ -145,10 +145,8 @@ class Zygote:
         return problem and f"the {self.tier} tier does not work here: {problem}", killed
 
     def _was_killed(self) -> bool:
-        return self.ended() and self.process.returncode in (
-            -signal.SIGKILL,
-            128 + signal.SIGKILL,
-        )  # bubblewrap adds 128
+        # bubblewrap ends with 128 and the signal's number
+        return self.ended() and self.process.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
 
     def _canary(self) -> tuple[str, bool]:
         """A first child shows that all layers apply here and that children of this zygote do work."""

@@ -1,22 +1,10 @@
 """attention/dot_product_attention's solution against torch's scaled_dot_product_attention and nn.MultiheadAttention."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-PATH = Path(__file__).parents[2] / "solutions" / "attention" / "dot_product_attention.py"
 B, H, TQ, TK, D, M = 2, 3, 5, 7, 4, 6
-
-
-@pytest.fixture(scope="module")
-def mine():
-    spec = importlib.util.spec_from_file_location("dot_product_attention_solution", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

@@ -1,24 +1,12 @@
 """attention/flash_attention's solution against torch's scaled_dot_product_attention, autograd and torch.logsumexp."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-PATH = Path(__file__).parents[2] / "solutions" / "attention" / "flash_attention.py"
 B, H, TQ, TK, D, M = 2, 3, 11, 14, 5, 7
 TILES = {"tile_q": 4, "tile_k": 6}
 LENGTHS = [(11, 14), (14, 9), (12, 12)]
-
-
-@pytest.fixture(scope="module")
-def mine():
-    spec = importlib.util.spec_from_file_location("flash_attention_solution", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def tokens(queries=TQ, keys=TK, dtype=torch.float64):

@@ -1,7 +1,5 @@
 """transformers/kimi_vl's solution against kornia's Kimi-VL, image by image, and its parts against torch's own."""
 
-import importlib.util
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,17 +8,8 @@ from kornia.models import kimi_vl as kimi
 from kornia.models.kimi_vl.moonvit import MoonViTRotaryEmbedding
 from torch import nn
 
-PATH = Path(__file__).parents[2] / "solutions" / "transformers" / "kimi_vl.py"
 GRIDS = [(4, 6), (2, 2), (6, 2), (8, 10)]
 PATCH, WIDTH, HEADS, DEPTH, HIDDEN, TABLE = 5, 16, 2, 3, 20, (6, 7)
-
-
-@pytest.fixture(scope="module")
-def mine():
-    spec = importlib.util.spec_from_file_location("kimi_vl_solution", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

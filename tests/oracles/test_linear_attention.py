@@ -1,21 +1,9 @@
 """attention/linear_attention's solution against performer_pytorch, which knows no masks, and the explicit formula."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
-PATH = Path(__file__).parents[2] / "solutions" / "attention" / "linear_attention.py"
 B, H, T, D, M = 2, 3, 11, 5, 7
-
-
-@pytest.fixture(scope="module")
-def mine():
-    spec = importlib.util.spec_from_file_location("linear_attention_solution", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

@@ -1,8 +1,5 @@
 """sequence/mamba's solution against transformers (slow path), mambapy (parallel scan), scipy and explicit formulas."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 from mambapy.mamba import MambaBlock as MambapyBlock
@@ -12,17 +9,8 @@ from scipy.signal import lfilter
 from transformers import MambaConfig
 from transformers.models.mamba.modeling_mamba import MambaMixer
 
-PATH = Path(__file__).parents[2] / "solutions" / "sequence" / "mamba.py"
 B, L, DIM, E, N, K, R = 2, 11, 6, 12, 4, 3, 5
 F64 = torch.float64
-
-
-@pytest.fixture(scope="module")
-def mine():
-    spec = importlib.util.spec_from_file_location("mamba_solution", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

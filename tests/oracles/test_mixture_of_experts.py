@@ -1,24 +1,12 @@
 """transformers/mixture_of_experts' solution against Transformers' router, layer and loss, and a dense loop."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 from transformers import DeepseekV3Config, MixtralConfig
 from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3MoE
 from transformers.models.mixtral.modeling_mixtral import MixtralTopKRouter, load_balancing_loss_func
 
-PATH = Path(__file__).parents[2] / "solutions" / "transformers" / "mixture_of_experts.py"
 T, E, K, D, H, S = 23, 8, 3, 6, 5, 2
-
-
-@pytest.fixture(scope="module")
-def mine():
-    spec = importlib.util.spec_from_file_location("mixture_of_experts_solution", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

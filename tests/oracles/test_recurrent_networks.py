@@ -1,23 +1,11 @@
 """sequence/recurrent_networks' solution against torch.nn.RNN, LSTM and GRU, and their gradients by autograd."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
-PATH = Path(__file__).parents[2] / "solutions" / "sequence" / "recurrent_networks.py"
 T, B, D, H = 9, 3, 5, 4
 THEIRS = {"rnn_cell": torch.nn.RNN, "lstm_cell": torch.nn.LSTM, "gru_cell": torch.nn.GRU}
 CELLS = {"rnn_cell": torch.nn.RNNCell, "lstm_cell": torch.nn.LSTMCell, "gru_cell": torch.nn.GRUCell}
-
-
-@pytest.fixture(scope="module")
-def mine():
-    spec = importlib.util.spec_from_file_location("recurrent_networks_solution", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

@@ -1,24 +1,17 @@
 """attention/rope's solution against rotary_embedding_torch (interleaved) and complex multiplication."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
 # rotary_embedding_torch switches CUDA's autocast off, which warns where there is no CUDA
 pytestmark = pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
 
-PATH = Path(__file__).parents[2] / "solutions" / "attention" / "rope.py"
 B, H, T, D = 2, 3, 7, 12
 
 
 @pytest.fixture(scope="module")
-def rope():
-    spec = importlib.util.spec_from_file_location("rope_solution", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def rope(mine):
+    return mine
 
 
 @pytest.fixture

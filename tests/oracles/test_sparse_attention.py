@@ -1,24 +1,12 @@
 """attention/sparse_attention's solution against masked scaled_dot_product_attention, autograd, and local-attention."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 from local_attention import LocalAttention
 from torch.nn.functional import scaled_dot_product_attention
 
-PATH = Path(__file__).parents[2] / "solutions" / "attention" / "sparse_attention.py"
 B, H, D, M = 2, 3, 5, 7
 LENGTHS = [1, 5, 12, 17, 40]
-
-
-@pytest.fixture(scope="module")
-def mine():
-    spec = importlib.util.spec_from_file_location("sparse_attention_solution", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def tokens(length, dtype=torch.float64):

@@ -1,27 +1,11 @@
 """sequence/state_space's solution against scipy (expm, cont2discrete, quadrature, Legendre polynomials) and direct sums."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from scipy import integrate, linalg, signal, special
 
-signal = pytest.importorskip("scipy.signal")
-linalg = pytest.importorskip("scipy.linalg")
-special = pytest.importorskip("scipy.special")
-integrate = pytest.importorskip("scipy.integrate")
-
-PATH = Path(__file__).parents[2] / "solutions" / "sequence" / "state_space.py"
 N, L = 5, 13
-
-
-@pytest.fixture(scope="module")
-def mine():
-    spec = importlib.util.spec_from_file_location("state_space_solution", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
