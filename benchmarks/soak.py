@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import faults  # noqa: E402
 
 from grader import catalog, source  # noqa: E402
+from grader.authoring.check import jobs_here  # noqa: E402
 from grader.authoring.record import variants  # noqa: E402
 from grader.catalog import Entry  # noqa: E402
 from grader.engine import Engine  # noqa: E402
@@ -114,7 +114,7 @@ def graded(engine: Engine, entry: Entry, text: str, folder: Path, **options) -> 
 @contextlib.contextmanager
 def load(busy: bool) -> Iterator[None]:
     """Every core kept busy by a process that does nothing else."""
-    idlers = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(cores() if busy else 0)]
+    idlers = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(jobs_here() if busy else 0)]
     try:
         yield
     finally:
@@ -123,13 +123,9 @@ def load(busy: bool) -> Iterator[None]:
             idler.wait()
 
 
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def flips(entries: list[Entry], times: int, loads: Sequence[str], folder: Path) -> int:
     """Grade each case so many times under each load; returns the verdicts that were not as they must be."""
-    say(f"verdicts of {times} gradings; busy is with {cores()} cores kept busy\n")
+    say(f"verdicts of {times} gradings; busy is with {jobs_here()} cores kept busy\n")
     row("exercise", "answer", "what it is", "must be", "load", "verdicts", "median", "slowest", "flips")
     row("---", "---", "---", "---", "---", "---", "--:", "--:", "--:")
     total, details = 0, []

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from adversarial.processes import below
+
 from grader import catalog, source
 from grader.catalog import PACKAGE, Entry
 from grader.engine import Engine
@@ -102,32 +104,13 @@ def figures(temporary: Path) -> Figures:
 
 def settled(pid: int, seconds: float = 5.0) -> set[int]:
     """The processes below one, once no more of them end: a warden needs a moment to follow its child."""
-    found, deadline = below(pid), time.monotonic() + seconds
+    found, deadline = below(pid, zombies=False), time.monotonic() + seconds
     while time.monotonic() < deadline:
         time.sleep(0.05)
-        now = below(pid)
+        now = below(pid, zombies=False)
         if now == found:
             break
         found = now
-    return found
-
-
-def below(pid: int) -> set[int]:
-    """The processes below one, zombies left out."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-        except OSError:
-            continue  # it ended meanwhile
-        if state != "Z":
-            children.setdefault(int(parent), []).append(int(stat.parent.name))
-    found: set[int] = set()
-    todo = [pid]
-    while todo:
-        more = children.get(todo.pop(), [])
-        found.update(more)
-        todo += more
     return found
 
 
@@ -253,7 +236,7 @@ def _kill(grading: subprocess.Popen[str], victim: str, moment: float) -> set[int
     family: set[int] = set()
     due = time.monotonic() + moment if victim == "grader" else None
     while grading.poll() is None:
-        family = below(grading.pid)
+        family = below(grading.pid, zombies=False)
         target = grading.pid if victim == "grader" else _of_the_family(grading.pid, victim)
         if due is None and target is not None:
             due = time.monotonic() + moment / 2

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from adversarial.processes import below
 
 from grader.catalog import PACKAGE, content
 from grader.sandbox import layers
@@ -167,25 +168,8 @@ def test_children_draw_their_own_random_numbers(plain):
     assert first == attempt(plain, "import random\nassert False, random.random()")
 
 
-def family(pid):
-    """The processes below a process."""
-    children = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it ended meanwhile
-        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found, todo = set(), [pid]
-    while todo:
-        below = children.get(todo.pop(), [])
-        found.update(below)
-        todo += below
-    return found
-
-
 def test_a_killed_child_leaves_no_process(zygote):
-    before = family(zygote.process.pid)
+    before = below(zygote.process.pid)
     said = attempt(
         zygote,
         "import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\ntime.sleep(60)",
@@ -193,9 +177,9 @@ def test_a_killed_child_leaves_no_process(zygote):
     )
     assert said.startswith("timeout")
     deadline = time.monotonic() + 5
-    while family(zygote.process.pid) - before and time.monotonic() < deadline:
+    while below(zygote.process.pid) - before and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert family(zygote.process.pid) - before == set()
+    assert below(zygote.process.pid) - before == set()
 
 
 def test_everything_ends_with_the_host():
@@ -206,14 +190,14 @@ def test_everything_ends_with_the_host():
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=content())
     zygote = int(process.stdout.readline())
-    below = family(zygote) | {zygote}
+    family = below(zygote) | {zygote}
     process.kill()
     process.wait()
     process.stdout.close()
     deadline = time.monotonic() + 5
-    while any(os.path.exists(f"/proc/{pid}") for pid in below) and time.monotonic() < deadline:
+    while any(os.path.exists(f"/proc/{pid}") for pid in family) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert [pid for pid in below if os.path.exists(f"/proc/{pid}")] == []
+    assert [pid for pid in family if os.path.exists(f"/proc/{pid}")] == []
 
 
 def test_forged_answers_are_no_answers(plain):

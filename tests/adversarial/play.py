@@ -25,6 +25,7 @@ from grader.sandbox.inside.scratch import remove_tree
 from grader.source import REGION
 
 from .case import KEY, MARK, OPTIONS, Case
+from .processes import below
 
 ROOT = Path(__file__).resolve().parents[2]
 GRADE = "from grader.cli import main; main()"
@@ -185,7 +186,7 @@ class _Family:
         self.libc = ctypes.CDLL(None, use_errno=True)
         if sys.platform == "linux":
             self.libc.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
-        self.before = _below(os.getpid())
+        self.before = below(os.getpid())
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -195,7 +196,7 @@ class _Family:
     def left(self, patience: float = 3.0) -> list[str]:
         """Those that do not end by themselves within a moment; they are ended."""
         deadline = time.monotonic() + patience
-        while (new := _below(os.getpid()) - self.before) and time.monotonic() < deadline:
+        while (new := below(os.getpid()) - self.before) and time.monotonic() < deadline:
             _reap(new)
             time.sleep(0.01)
         found = [f"process {pid}: {_command(pid)}" for pid in sorted(new)]
@@ -203,22 +204,6 @@ class _Family:
             os.kill(pid, signal.SIGKILL)
         _reap(new)
         return found
-
-
-def _below(pid: int) -> set[int]:
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it ended meanwhile
-        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found, todo = set[int](), [pid]
-    while todo:
-        below = children.get(todo.pop(), [])
-        found.update(below)
-        todo += below
-    return found
 
 
 def _reap(pids: set[int]) -> None:

@@ -3,6 +3,9 @@
 import pytest
 import torch
 
+# what performer_pytorch imports still asks distutils for versions
+pytestmark = pytest.mark.filterwarnings("ignore:distutils Version classes")
+
 B, H, T, D, M = 2, 3, 11, 5, 7
 
 
@@ -29,15 +32,20 @@ def close(got, expected, tolerance=1e-12):
     torch.testing.assert_close(got, expected, rtol=tolerance, atol=tolerance)
 
 
-def test_performer(mine, tokens):
-    theirs = pytest.importorskip("performer_pytorch.performer_pytorch")
+@pytest.fixture(scope="module")
+def theirs():
+    from performer_pytorch import performer_pytorch
+
+    return performer_pytorch
+
+
+def test_performer(mine, theirs, tokens):
     q, k, v = tokens
     close(mine.linear_attention(q, k, v), theirs.linear_attention(mine.feature_map(q), mine.feature_map(k), v))
 
 
 @pytest.mark.parametrize("chunk_size", [1, 4, 64])
-def test_causal_performer(mine, tokens, chunk_size):
-    theirs = pytest.importorskip("performer_pytorch.performer_pytorch")
+def test_causal_performer(mine, theirs, tokens, chunk_size):
     q, k, v = tokens
     phi_q, phi_k = mine.feature_map(q), mine.feature_map(k)
     expected = theirs.causal_linear_attention_noncuda(phi_q, phi_k, v, chunk_size=T, eps=0.0)

@@ -9,11 +9,9 @@ import math
 import random
 
 import pytest
-
-lm = pytest.importorskip("nltk.lm")
-nltk_models = pytest.importorskip("nltk.lm.models")
-nltk_smoothing = pytest.importorskip("nltk.lm.smoothing")
-everygrams = pytest.importorskip("nltk.util").everygrams
+from nltk import lm
+from nltk.lm import smoothing as nltk_smoothing
+from nltk.util import everygrams
 
 WORDS = ["the", "cat", "dog", "sat", "ran", "on", "a", "mat"]
 ORDERS = [1, 2, 3, 4]

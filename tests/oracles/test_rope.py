@@ -1,6 +1,7 @@
 """attention/rope's solution against rotary_embedding_torch (interleaved) and complex multiplication."""
 
 import pytest
+import rotary_embedding_torch
 import torch
 
 # rotary_embedding_torch switches CUDA's autocast off, which warns where there is no CUDA
@@ -20,7 +21,6 @@ def x():
 
 
 def package(dim, **settings):
-    rotary_embedding_torch = pytest.importorskip("rotary_embedding_torch")
     return rotary_embedding_torch.RotaryEmbedding(dim, cache_if_possible=False, **settings)
 
 
@@ -44,7 +44,6 @@ def test_interleaved_follows_the_package(rope, x, settings, theirs, rotary_dim, 
 def test_image_follows_the_package(rope):
     height, width = 3, 5
     image = torch.randn(B, height, width, D, generator=torch.Generator().manual_seed(1))
-    rotary_embedding_torch = pytest.importorskip("rotary_embedding_torch")
     angles = package(D // 2).get_axial_freqs(height, width).detach()
     expected = rotary_embedding_torch.apply_rotary_emb(angles, image)
     tables = rope.cos_sin_2d(height, width, rope.frequencies(D // 2))

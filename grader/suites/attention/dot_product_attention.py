@@ -133,6 +133,7 @@ F64 = torch.float64
 B, H, TQ, TK, D, M = 2, 3, 5, 7, 4, 6
 E, C = H * D, 10
 HALF = "one rounding to half precision is allowed, at the end"
+FAR = "float32 logits near 1e5 are off by up to 0.01, and weights with them"
 
 # which keys are real, and a pattern that leaves every query some key, whatever the order
 PADDING = torch.tensor([[1, 1, 1, 1, 1, 0, 1], [1, 1, 0, 1, 1, 1, 0]], dtype=torch.bool)[:, None, None, :]
@@ -362,7 +363,7 @@ class TestStability:
         got, values = submission.run(rounded, "dot_product_attention", query, key, value)
         assert_equal(got, [torch.float16], what="type of the output")
         expected = [explicit(query, key, value)[1]]
-        assert_close(values, expected, what="[output]", rtol=2.0**-10, atol=1e-2, reason=HALF)
+        assert_close(values, expected, what="[output]", rtol=2.0**-10, atol=1e-2, reason=FAR)
 
     @WEIGHTS
     def test_half_precision_weights(self, submission, draw):

@@ -137,6 +137,7 @@ N, HEADS, D, M = 40, 3, 8, 5
 VIT = {"patch": 2, "width": 16, "heads": 2, "blocks": 2, "hidden": 20, "table": (5, 7), "channels": 3}
 PROJECTOR = {"width": 6, "hidden": 11, "text_width": 10}
 HALF = "one rounding to half precision is allowed, at the end"
+FAR = "float32 logits near 1e5 are off by up to 0.01, and weights with them"
 
 
 def cut(image, patch):
@@ -482,7 +483,7 @@ class TestStability:
         q, k = 300 * q, 300 * k
         dtype, got = submission.run(rounded, "packed_attention", q, k, v, LENGTHS)
         assert_equal(dtype, torch.float16, what="type of the output")
-        assert_close(got, alone(q, k, v, LENGTHS), what="output", rtol=2.0**-10, atol=1e-2, reason=HALF)
+        assert_close(got, alone(q, k, v, LENGTHS), what="output", rtol=2.0**-10, atol=1e-2, reason=FAR)
 
     @ENCODER
     def test_half_encoder(self, submission, draw):
