@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+from grader import catalog
+from grader.authoring import check
 from grader.authoring.mutants import mutants
 from grader.catalog import PACKAGE
 
@@ -66,7 +68,8 @@ def test_a_scaffold_with_variants_passes(kit):
     kit.dev("sync")
     assert kit.dev("mutate").returncode == 0
     assert kit.problems() == []
-    assert "(cached)" in kit.dev("check").stderr
+    assert "(known)" in kit.dev("check").stderr
+    assert "(known)" not in kit.dev("check", "--again", "1").stderr
     assert "### BEGIN SOLUTION" in statement
     stub = (kit.folder / "exercises" / "maths" / "square.py").read_text()
     assert "    # YOUR CODE HERE\n    raise NotImplementedError()\n" in stub
@@ -213,6 +216,33 @@ def test_the_committed_score_can_neither_lie_nor_rot(kit):
     assert any(what.startswith(f"a mutant in line {mutant.line(solution)} is killed now") for what in kit.problems())
     kit.edit(kit.suite, "the values are right", "the values are as they should be")
     assert "the mutation score is of another suite or solution" in kit.problems()
+
+
+def test_a_committed_finding_is_of_what_is_there(kit):
+    kit.edit(kit.solution, "authors (year)", "Euclid (1956)")
+    kit.dev("sync")
+    kit.dev("mutate")
+    assert kit.problems() == []
+    file = kit.folder / "tests" / "findings.json"
+    figures = json.loads(file.read_text())["maths/square"][1]
+    assert figures == {"tests": 2, "mistakes": 1, "named": 1, "variants": 4}
+    for changed in (kit.solution, kit.suite, kit.accepted / "square_0.py", kit.folder / "grader" / "compare.py"):
+        text = changed.read_text()
+        changed.write_text(text + "\n# another\n")
+        assert "(known)" not in kit.dev("check").stderr, changed
+        changed.write_text(text)
+    (kit.accepted / "square_0.py").write_text("def square(x):\n    return x + x\n")
+    assert kit.problems() != []
+    assert json.loads(file.read_text()) == {}
+
+
+def test_every_exercise_has_its_turn():
+    entries = list(catalog.entries())
+    for count in (1, 3, len(entries) + 2):
+        days = range(40, 40 + -(-len(entries) // count))
+        turns = [check.turn(entries, count, day) for day in days]
+        assert {entry for chosen in turns for entry in chosen} == set(entries)
+        assert all(len(set(chosen)) == min(count, len(entries)) for chosen in turns)
 
 
 def test_a_solution_that_does_not_pass_has_no_score(kit):

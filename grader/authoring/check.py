@@ -1,14 +1,16 @@
 """The gate: six points that every exercise must pass, each complaint with what mends it.
 
-What it measures is cached by the content of everything that it depends on, so that a change
-to one exercise costs that exercise.
+What it measures is kept by the content of everything that it depends on, and committed, so that a change to one
+exercise costs that exercise, here and elsewhere; what is kept is measured again in turn, others every day.
 """
 
 from __future__ import annotations
 
 import graphlib
+import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -31,6 +33,7 @@ SEEDS = 20
 COUNTED_SEEDS = 4  # of these with performance tests, for variants: what is counted hardly depends on the inputs
 ACCEPTED = (Status.PASSED, Status.PARTIAL)
 STYLES = 4  # different correct solutions, at least
+APART = {"suites", "cli", "render"}  # the folders that no finding depends on
 CITED = re.compile(r"arXiv:\s*\d{4}\.\d{4,5}|\b(19|20)\d\d\b|LeetCode\s+\d+", re.IGNORECASE)
 
 
@@ -271,21 +274,27 @@ def _relative(path: Path) -> str:
 
 
 def fingerprint(entry: Entry) -> str:
-    """What a finding depends on: the exercise's own files and the whole engine."""
+    """What a finding depends on: the exercise's own files, its mutation score and the whole engine."""
     own = [entry.solution, entry.suite, *record.variants(entry)]
-    engine = sorted(p for p in catalog.PACKAGE.rglob("*.py") if "suites" not in p.parts and "cli" not in p.parts)
-    return source.fingerprint(*(p.read_text(encoding="utf-8") for p in [*own, *engine]))
+    engine = sorted(path for path in catalog.PACKAGE.rglob("*.py") if not APART & set(path.parts))
+    score = json.dumps(record.known(entry))
+    return source.fingerprint(score, *(path.read_text(encoding="utf-8") for path in [*own, *engine]))
 
 
 def findings(
-    chosen: list[Entry], cache: Path | None, jobs: int, notify: Callable[[Finding, bool], None]
+    chosen: list[Entry], again: int | None, jobs: int, notify: Callable[[Finding, bool], None]
 ) -> Iterator[Finding]:
-    """Check exercises in parallel. `notify(finding, cached)` hears of each as it is done."""
-    kept = _read(cache)
+    """Check exercises in parallel: those whose finding is unknown, and so many of the others, as is their turn today.
+
+    `again=None` means all. `notify(finding, known)` hears of each as it is done.
+    """
+    kept = _read()
     waiting = {}
     keys = {entry.path: fingerprint(entry) for entry in chosen}  # before: files may change while they are measured
+    due = {entry.path for entry in (chosen if again is None else turn(chosen, again))}
     for entry in chosen:
-        if (known := kept.get(entry.path)) and known[0] == keys[entry.path] and not known[1].problems:
+        known = kept.get(entry.path)
+        if known and known[0] == keys[entry.path] and entry.path not in due:
             notify(known[1], True)
             yield known[1]
         else:
@@ -297,24 +306,38 @@ def findings(
         for future in as_completed(running):
             finding = future.result()
             notify(finding, False)
-            kept[finding.exercise] = (keys[finding.exercise], finding)
-            _write(cache, kept)
+            _keep(keys[finding.exercise], finding)
             yield finding
+
+
+def turn(chosen: list[Entry], count: int, day: int | None = None) -> list[Entry]:
+    """So many exercises, others every day until it was everyone's turn."""
+    day = int(time.time() // 86400) if day is None else day
+    order = sorted(chosen, key=lambda entry: source.fingerprint(entry.path))
+    return [order[(day * count + i) % len(order)] for i in range(min(count, len(order)))]
 
 
 def jobs_here() -> int:
     return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def _read(cache: Path | None) -> dict[str, tuple[str, Finding]]:
+def _read() -> dict[str, tuple[str, Finding]]:
+    """The findings without a problem that are committed, each with what it depended on."""
     try:
         return {
-            name: (key, Finding(**{**found, "problems": tuple(Problem(**p) for p in found["problems"])}))
-            for name, (key, found) in record.read(cache).items()
+            name: (key, Finding(exercise=name, problems=(), **figures))
+            for name, (key, figures) in record.read(record.findings()).items()
         }
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError):
         return {}
 
 
-def _write(cache: Path | None, kept: dict[str, tuple[str, Finding]]) -> None:
-    record.write(cache, {name: [key, asdict(found)] for name, (key, found) in kept.items()})
+def _keep(key: str, finding: Finding) -> None:
+    kept = record.read(record.findings()) if _read() else {}
+    kept.pop(finding.exercise, None)
+    if not finding.problems:
+        figures = asdict(finding)
+        del figures["exercise"], figures["problems"]
+        kept[finding.exercise] = [key, figures]
+    existing = {entry.path for entry in catalog.entries()}
+    record.write(record.findings(), {name: kept[name] for name in sorted(existing & set(kept))})

@@ -55,26 +55,26 @@ def sync_command() -> None:
 @dev.command("check")
 @click.argument("names", nargs=-1, metavar="[SLUG | TRACK]...")
 @click.option("--no-cache", is_flag=True, help="Measure everything anew.")
+@click.option("--again", type=click.IntRange(0), default=0, help="Measure so many known ones anew, others every day.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=None, help="Exercises at once (default: one a core).")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def check_command(names: tuple[str, ...], no_cache: bool, jobs: int | None, as_json: bool) -> None:
+def check_command(names: tuple[str, ...], no_cache: bool, again: int, jobs: int | None, as_json: bool) -> None:
     """The gate: everything an exercise must be, checked."""
     from grader.authoring import check
 
     chosen = list(dict.fromkeys(entry for name in names or ("all",) for entry in catalog.select(name)))
     problems = check.structure()
     broken = {problem.exercise for problem in problems if "no solution" in problem.what}
-    cache = None if no_cache else catalog.content() / ".grade" / "check.json"
 
-    def notify(finding: check.Finding, cached: bool) -> None:
+    def notify(finding: check.Finding, known: bool) -> None:
         state = "ok" if not finding.problems else f"{len(finding.problems)} problems"
         figures = (
             f"{finding.tests} tests, {finding.named} of {finding.mistakes} mistakes named, {finding.variants} variants"
         )
-        click.echo(f"{finding.exercise:<34}{state:<14}{figures}{' (cached)' if cached else ''}", err=True)
+        click.echo(f"{finding.exercise:<34}{state:<14}{figures}{' (known)' if known else ''}", err=True)
 
     ready = [entry for entry in chosen if entry.path not in broken]
-    found = list(check.findings(ready, cache, jobs or check.jobs_here(), notify))
+    found = list(check.findings(ready, None if no_cache else again, jobs or check.jobs_here(), notify))
     problems += [problem for finding in found for problem in finding.problems]
     if as_json:
         data = {"version": 1, "findings": [asdict(f) for f in found], "problems": [asdict(p) for p in problems]}

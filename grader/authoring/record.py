@@ -1,4 +1,4 @@
-"""What is committed beside the exercises: the measured mutation scores, and the correct answers in other styles."""
+"""What is committed beside the exercises: the gate's findings, mutation scores, and correct answers in other styles."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from grader.catalog import Entry
 
 def scores() -> Path:
     return catalog.content() / "tests" / "mutation.json"
+
+
+def findings() -> Path:
+    return catalog.content() / "tests" / "findings.json"
 
 
 def hashes(entry: Entry) -> dict[str, str]:
