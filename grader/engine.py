@@ -108,8 +108,8 @@ class Engine:
         source = Source(case.solution, f"{entry.slug}.py")
         runner = Runner(self.pool.zygote(packages(entry)), source, self.limits, timeout=entry.card.timeout)
         try:
-            failing = diagnosis.failing_calls(case, runner, trials, self.memory)
-            return diagnosis.name(case, runner, failing, self.memory)
+            replay = diagnosis.Replay(case, runner, self.memory)
+            return diagnosis.name(replay, replay.failing(trials))
         finally:
             runner.close()
 
@@ -248,7 +248,8 @@ class _Grading:
     def _diagnose(self, runner: Runner, reference: Runner, trials: list[Trial]) -> None:
         """Name the mistake, note what depends on earlier calls, and prepare the script that repeats the failure."""
         case = _case(self.order.entry, self.solution)
-        failing = diagnosis.failing_calls(case, reference, trials, self.engine.memory)
+        replay = diagnosis.Replay(case, reference, self.engine.memory)
+        failing = replay.failing(trials)
         stateful = diagnosis.stateful(runner, failing)
         for test in self.verdict.tests:
             if test.name in stateful:
@@ -256,7 +257,7 @@ class _Grading:
                     "\n\nrun by itself, the same call gives another result: it depends on earlier calls\n\n"
                     "hint: look for a default argument that is changed, a cache, or a global"
                 )
-        self.verdict.diagnosis = diagnosis.name(case, reference, failing, self.engine.memory)
+        self.verdict.diagnosis = diagnosis.name(replay, failing)
         if failing:
             self.engine.repro = repro.script(self.file.path, failing[0].call)
 

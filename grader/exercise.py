@@ -33,6 +33,7 @@ class Exercise:
     forbid      what the statement's rules exclude; see `grader.sandbox.inside.forbidden`
     needs       the pip packages that an answer may import ("torch", "numpy")
     timeout     seconds for one call of the learner's code
+    composes    any of its mistakes may be planted together, for a bug hunt; all of them are named
     """
 
     title: str
@@ -44,6 +45,7 @@ class Exercise:
     forbid: tuple[str, ...] = ()
     needs: tuple[str, ...] = ("torch",)
     timeout: float = 5.0
+    composes: bool = False
 
 
 @dataclass(frozen=True)

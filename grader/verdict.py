@@ -70,10 +70,13 @@ class TestResult:
 
 @dataclass
 class Diagnosis:
+    """A catalogued mistake that explains failing calls: by itself, or `together` with the others that are named."""
+
     mistake: str
     says: str
     explains: int
     of: int
+    together: bool = False
 
 
 @dataclass

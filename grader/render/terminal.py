@@ -193,11 +193,14 @@ def _also(groups: Sequence[Tests], width: int) -> str:
 
 
 def _diagnosis(verdict: Verdict, width: int) -> str:
+    """The mistakes that are named: one, some that it may be, or several at once."""
     lines = []
-    for found in verdict.diagnosis:
+    for number, found in enumerate(verdict.diagnosis, 1):
         calls = plural(found.of, "failing call")
         text = f"{found.says} (explains {found.explains} of {calls})"
-        lines.append(strong(paragraph("looks like: ", text, width)))
+        lines.append(strong(paragraph(f"  {number}. " if found.together else "looks like: ", text, width)))
+    if any(found.together for found in verdict.diagnosis):
+        lines.insert(0, strong(f"looks like {len(verdict.diagnosis)} mistakes at once:"))
     return "\n".join(lines)
 
 

@@ -1,11 +1,8 @@
-"""Names the mistake: the failing calls, replayed on every catalogued mistake. Layer 3.
-
-A mistake explains a failing call when its result equals the learner's and differs from the
-solution's. Results are kept by content, so that a mistake is executed once for each call.
-"""
+"""Calls repeated on the kit's own sources: the solution, and the solution with mistakes planted. Layer 3."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -16,15 +13,14 @@ from typing import Any
 from grader.catalog import Entry
 from grader.compare import Mismatch, assert_close
 from grader.cost import Cost
+from grader.diagnosis.reach import Reach
 from grader.exercise import Mistake
 from grader.plugin.calls import Call, Result, Runner, Source
 from grader.plugin.submission import Trial
 from grader.source import apply, fingerprint
-from grader.verdict import Cause, Diagnosis
+from grader.verdict import Cause
 
-MOST = 3  # names at most
-FIRSTS = 4  # failing tests whose first call is tried on every mistake, as long as nothing explains them
-MAX_CALLS = 40  # failing calls that are replayed
+MAX_CALLS = 60  # failing calls that are replayed
 ALIKE = 1.05  # costs within this factor are the same cost
 NOISE = 2048  # bytes that the peak of plain Python varies by from run to run; all else is counted exactly
 
@@ -89,68 +85,51 @@ def call_key(call: Call) -> str:
     return digest.hexdigest()
 
 
-def failing_calls(case: Case, reference: Runner, trials: list[Trial], memory: Memory) -> list[Failing]:
-    """The calls of the failed tests whose results differ from the solution's."""
-    pairs = [(call, got, trial.test) for trial in trials for call, got in trial.calls]
-    pairs = [pair for pair in pairs if not (pair[1].error and pair[1].error.kind == "stub")][:MAX_CALLS]
-    rights = memory.get(case.solution, [call for call, _, _ in pairs], reference.run)
-    return [
-        Failing(call, got, right, test)
-        for (call, got, test), right in zip(pairs, rights, strict=True)
-        if not same(got, right)
-    ]
+@dataclass
+class Replay:
+    """A case's calls on its solution and mistakes; the runner executes none of the learner's code."""
 
+    case: Case
+    runner: Runner
+    memory: Memory
+    looked: int = 0  # results asked for, remembered or not
 
-def name(case: Case, runner: Runner, failing: list[Failing], memory: Memory) -> list[Diagnosis]:
-    """The mistakes that explain most of the failing calls; none when nothing is explained.
+    @functools.cached_property
+    def reach(self) -> Reach:
+        return Reach(self.case.solution, self.case.mistakes)
 
-    `runner` executes the mistakes one after another; none of them is the learner's code.
-    """
-    if not failing:
-        return []
+    def failing(self, trials: list[Trial]) -> list[Failing]:
+        """The calls of the failed tests whose results differ from the solution's."""
+        pairs = [(call, got, trial.test) for trial in trials for call, got in trial.calls]
+        pairs = [pair for pair in pairs if not (pair[1].error and pair[1].error.kind == "stub")][:MAX_CALLS]
+        rights = self._results([call for call, _, _ in pairs])
+        return [
+            Failing(call, got, right, test)
+            for (call, got, test), right in zip(pairs, rights, strict=True)
+            if not same(got, right)
+        ]
 
-    def explained(mistake: Mistake, items: list[Failing]) -> list[Failing]:
-        text = apply(mistake, case.solution)
-        runner.switch(Source(text, f"{case.entry.slug}.py"))
-        results = memory.get(text, [item.call for item in items], runner.run)
+    def explained(self, items: list[Failing], *mistakes: Mistake) -> list[Failing]:
+        """The calls whose result is the learner's, and not the right one, with all of these mistakes planted."""
+        try:
+            results = self._results([item.call for item in items], *mistakes)
+        except ValueError:  # two edits of one place
+            return []
         pairs = zip(results, items, strict=True)
         return [item for result, item in pairs if same(result, item.got) and not same(result, item.right)]
 
-    # a wrong value says more than a cost, and sooner: metered calls and ends only break ties
-    ties = [item for item in failing if item.call.metered or item.got.ended]
-    items = [item for item in failing if not (item.call.metered or item.got.ended)]
-    items, ties = (items, ties) if items else (ties, [])
+    def changed(self, item: Failing, mistake: Mistake) -> bool:
+        """Whether a mistake by itself makes a call's result wrong."""
+        (result,) = self._results([item.call], mistake)
+        return not same(result, item.right)
 
-    scores: dict[str, int] = {}
-    open_tests = {item.test: item for item in reversed(items)}  # the first call of each test
-    for _ in range(FIRSTS):  # a round finds what explains the plainest call that nothing explains yet
-        if not open_tests:
-            break
-        _, first = open_tests.popitem()
-        for mistake in case.mistakes:
-            if mistake.name not in scores and (found := explained(mistake, [first])):
-                found = explained(mistake, items)
-                scores[mistake.name] = len(found)
-                open_tests = {test: item for test, item in open_tests.items() if item not in found}
-    best = max(scores.values(), default=0)
-    named = [mistake for mistake in case.mistakes if scores.get(mistake.name) == best]
-    if best and len(named) > 1 and ties:
-        broken = {mistake.name: len(explained(mistake, ties)) for mistake in named}
-        named = [mistake for mistake in named if broken[mistake.name] == max(broken.values())]
-    return [Diagnosis(mistake.name, mistake.says, best, len(items)) for mistake in named[:MOST] if best]
-
-
-def stateful(runner: Runner, failing: list[Failing]) -> set[str]:
-    """The tests whose first failing call gives another result in a child of its own."""
-    found: set[str] = set()
-    firsts = {item.test: item for item in reversed(failing) if not item.got.ended and not item.got.cost}
-    for item in reversed(firsts.values()):
-        runner.fresh()
-        if same(runner.run(item.call), item.got):
-            break  # the plainest failure is the same by itself: no need to look further
-        found.add(item.test)
-    runner.close()
-    return found
+    def _results(self, calls: list[Call], *mistakes: Mistake) -> list[Result]:
+        text = self.case.solution
+        for mistake in mistakes:
+            text = apply(mistake, text)
+        self.looked += len(calls)
+        self.runner.switch(Source(text, f"{self.case.entry.slug}.py"))
+        return self.memory.get(text, calls, self.runner.run)
 
 
 def same(a: Result, b: Result) -> bool:

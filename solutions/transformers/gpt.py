@@ -1,0 +1,358 @@
+r"""# A small GPT
+
+Write a decoder language model of the GPT-2 family (Radford et al., 2019, "Language Models are Unsupervised Multitask
+Learners", section 2.3) from its parts: layer normalisation, causal self-attention, the MLP, the block, the model, its
+loss, and generation with a cache of keys and values, temperature, top-k and top-p.
+
+$$x_0 = E_{\text{tokens}} + P_{0, 1, \dots} \qquad
+h_l = x_{l-1} + \mathrm{Attention}(\mathrm{LN}(x_{l-1})) \qquad
+x_l = h_l + \mathrm{MLP}(\mathrm{LN}(h_l)) \qquad
+\text{logits} = \mathrm{LN}(x_L)\, E^T$$
+
+- **Layer normalisation** (Ba et al., 2016, arXiv:1607.06450, equation 3) is over the features of each token by itself:
+  $w\,(x - \mu) / \sqrt{\sigma^2 + \epsilon} + b$, with the biased variance (divided by E) and $\epsilon = 10^{-5}$
+  under the root. Every block normalises what enters a branch, and adds the branch to what was not normalised
+  ("pre-norm").
+- **Attention** (Vaswani et al., 2017, arXiv:1706.03762, equation 1): $\mathrm{softmax}(Q K^T / \sqrt D)\, V$ in each of
+  $H$ heads, $D = E / H$. The queries are the last $T_q$ of $T_k$ tokens: query $i$ sees the keys $j \le i + T_k - T_q$.
+  Head $h$ has the features $hD, \dots, (h+1)D - 1$.
+- **MLP**: E features to 4 E, the exact GELU $x\,\Phi(x)$ (Hendrycks and Gimpel, 2016, arXiv:1606.08415), back to E.
+- **Positions** are learned, one vector for each of `context` places. The output layer has no weights of its own: it is
+  the token table again (Press and Wolf, 2017, arXiv:1608.05859).
+- **Dropout** acts on the sum of the embeddings, and on the last layer's output of each attention and each MLP; not on
+  the attention weights. In evaluation mode there is none.
+
+The **cache** of a layer is the pair (keys, values), `(B, H, T, D)` each, of all tokens so far. `model(tokens, caches)`
+takes new tokens only, one or several, which stand behind those in the caches: position, mask and result are as if all
+tokens had come at once. Caches are returned, not changed in place, and gradients flow through them.
+
+**Loss**: the mean of $-\log p(\text{token } t + 1 \mid \text{tokens} \le t)$. The shift by one happens inside
+`next_token_loss`, which gets the logits of all tokens and the tokens themselves. Targets equal to `ignore_index` are
+not counted, neither in the sum nor in the number that it is divided by. Where no target is counted the loss is 0.
+
+**Sampling**, in this order: divide the logits by the temperature; keep the `top_k` largest (Fan et al., 2018,
+arXiv:1805.04833); take the softmax of what is left; keep the smallest set of most likely tokens whose probabilities
+sum to `top_p` or more, the token that crosses the threshold included (Holtzman et al., 2020, arXiv:1904.09751,
+section 3.1); renormalise. Among equal logits the lower token comes first. Temperature 0 gives the largest logit the
+probability 1.
+
+Initial weights of linear layers and embeddings are normal with standard deviation 0.02, divided by $\sqrt{2 L}$ in the
+two `output` layers of each of the L blocks. Biases are 0, and layer norms start with weight 1 and bias 0.
+
+Parameters: `LayerNorm` has `weight` and `bias`; `SelfAttention` has two `nn.Linear` with bias, `project` from E to 3 E
+(queries, keys, values, in this order) and `output`; `MLP` has two, `expand` and `output`; `Block` has
+`attention_norm`, `attention`, `mlp_norm`, `mlp`; `GPT` has two `nn.Embedding`, `token` and `position`, then `blocks`
+(an `nn.ModuleList`) and `norm`.
+
+In half precision the normalisation, the attention between its three inputs and its result, the loss and the
+probabilities are computed in float32 (`wide` is given). The first two are rounded once, to the type of what came in;
+the last two stay float32.
+
+Cost: all heads and all tokens of a prompt go at once, and the number of operators depends on neither. A step with a
+cache projects the new tokens alone; of its arithmetic only the products of their queries with the keys and of the
+weights with the values grow with the tokens so far.
+
+Rules: no ready-made attention or layer normalisation (`scaled_dot_product_attention`, `nn.MultiheadAttention`,
+`nn.Transformer*`, `nn.LayerNorm`). `F.gelu`, `nn.Dropout`, `F.cross_entropy`, softmax and `torch.multinomial` are
+allowed. Arguments are left as they are.
+
+>>> causal_mask(2, 4)
+tensor([[ True,  True,  True, False],
+        [ True,  True,  True,  True]])
+>>> next_token_loss(torch.zeros(1, 3, 4), torch.tensor([[2, 0, 1]]))
+tensor(1.3863)
+>>> sampling_probabilities(torch.tensor([0.5, 0.1, 0.4]).log(), top_p=0.8)
+tensor([0.5556, 0.0000, 0.4444])
+>>> sampling_probabilities(torch.tensor([1.0, 3.0, 2.0, 2.0]), temperature=0.5, top_k=2)
+tensor([0.0000, 0.8808, 0.1192, 0.0000])
+
+Three tokens at once, then a fourth with the caches of the first three:
+
+>>> model = GPT(vocabulary=11, context=8, width=12, heads=3, layers=2)
+>>> logits, caches = model(torch.tensor([[1, 2, 3]]))
+>>> logits.shape, len(caches), caches[0][0].shape
+(torch.Size([1, 3, 11]), 2, torch.Size([1, 3, 3, 4]))
+>>> step, caches = model(torch.tensor([[4]]), caches)
+>>> full, _ = model(torch.tensor([[1, 2, 3, 4]]))
+>>> torch.allclose(step, full[:, -1:], atol=1e-5)
+True
+>>> generate(model, torch.tensor([[1, 2, 3]]), steps=4, temperature=0.0).shape
+torch.Size([1, 7])
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+Cache = tuple[torch.Tensor, torch.Tensor]  # keys and values, (B, H, T, D)
+
+
+def wide(*tensors: torch.Tensor) -> list[torch.Tensor]:
+    """Half precision becomes float32; float32 and float64 stay what they are (given)."""
+    return [x.to(torch.promote_types(x.dtype, torch.float32)) for x in tensors]
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation over the last axis."""
+
+    def __init__(self, width: int, eps: float = 1e-5) -> None:
+        """Parameters `weight`, ones, and `bias`, zeros, of shape `(E,)`."""
+        ### BEGIN SOLUTION
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+        ### END SOLUTION
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`x`, `(..., E)`, normalised, scaled and shifted, in its type."""
+        ### BEGIN SOLUTION
+        z, weight, bias = wide(x, self.weight, self.bias)
+        centred = z - z.mean(dim=-1, keepdim=True)
+        variance = z.var(dim=-1, correction=0, keepdim=True)  # (..., 1)
+        return (weight * centred / torch.sqrt(variance + self.eps) + bias).to(x.dtype)
+        ### END SOLUTION
+
+
+def split_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
+    """`(B, T, E)` to `(B, H, T, D)`: each head gets D neighbouring features."""
+    ### BEGIN SOLUTION
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    ### END SOLUTION
+
+
+def merge_heads(x: torch.Tensor) -> torch.Tensor:
+    """`(B, H, T, D)` to `(B, T, E)`: the inverse of `split_heads`."""
+    ### BEGIN SOLUTION
+    return x.transpose(1, 2).flatten(2)
+    ### END SOLUTION
+
+
+def causal_mask(queries: int, keys: int, device: torch.device | None = None) -> torch.Tensor:
+    """Which keys each query may see, `(queries, keys)` of bool on `device`; the last query sees all."""
+    ### BEGIN SOLUTION
+    past = keys - queries
+    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(past)
+    ### END SOLUTION
+
+
+def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Causal softmax attention of each head.
+
+    `query` is `(B, H, Tq, D)`, `key` and `value` are `(B, H, Tk, D)`, with Tq at most Tk. Returns `(B, H, Tq, D)` in
+    the type of `value`.
+    """
+    ### BEGIN SOLUTION
+    dtype = value.dtype
+    query, key, value = wide(query, key, value)
+    scores = query @ key.mT / math.sqrt(query.shape[-1])  # (B, H, Tq, Tk)
+    visible = causal_mask(query.shape[-2], key.shape[-2], query.device)  # (Tq, Tk)
+    scores = scores.masked_fill(~visible, -torch.inf)
+    weights = scores.softmax(dim=-1)
+    return (weights @ value).to(dtype)  # (B, H, Tq, D)
+    ### END SOLUTION
+
+
+def extend_cache(cache: Cache | None, key: torch.Tensor, value: torch.Tensor) -> Cache:
+    """The cache with the new keys and values behind the old ones; `cache` is None before the first token."""
+    ### BEGIN SOLUTION
+    if cache is None:
+        return key, value
+    pairs = zip(cache, (key, value), strict=True)
+    keys, values = (torch.cat([old, new], dim=2) for old, new in pairs)  # (B, H, T, D)
+    return keys, values
+    ### END SOLUTION
+
+
+class SelfAttention(nn.Module):
+    """Multi-head causal self-attention with a cache."""
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+        """`nn.Linear` layers `project`, E to 3 E, and `output`, E to E; E is a multiple of `heads`."""
+        ### BEGIN SOLUTION
+        super().__init__()
+        self.heads = heads
+        self.project = nn.Linear(width, 3 * width)
+        self.output = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+        ### END SOLUTION
+
+    def forward(self, x: torch.Tensor, cache: Cache | None = None) -> tuple[torch.Tensor, Cache]:
+        """What the tokens `x`, `(B, T, E)`, gather from the cached tokens and from each other, and the longer cache."""
+        ### BEGIN SOLUTION
+        query, key, value = (split_heads(y, self.heads) for y in self.project(x).chunk(3, dim=-1))
+        cache = extend_cache(cache, key, value)
+        mixed = attention(query, *cache)
+        return self.dropout(self.output(merge_heads(mixed))), cache
+        ### END SOLUTION
+
+
+class MLP(nn.Module):
+    """Two linear layers with a GELU between them, token by token."""
+
+    def __init__(self, width: int, dropout: float = 0.0) -> None:
+        """`nn.Linear` layers `expand`, E to 4 E, and `output`, 4 E to E."""
+        ### BEGIN SOLUTION
+        super().__init__()
+        self.expand = nn.Linear(width, 4 * width)
+        self.output = nn.Linear(4 * width, width)
+        self.dropout = nn.Dropout(dropout)
+        ### END SOLUTION
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`(B, T, E)` to `(B, T, E)`."""
+        ### BEGIN SOLUTION
+        hidden = F.gelu(self.expand(x))  # (B, T, 4 E)
+        branch = self.output(hidden)  # (B, T, E)
+        return self.dropout(branch)
+        ### END SOLUTION
+
+
+class Block(nn.Module):
+    """Attention and MLP, each normalised before and added after."""
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+        """`attention_norm`, `attention`, `mlp_norm` and `mlp`."""
+        ### BEGIN SOLUTION
+        super().__init__()
+        self.attention_norm = LayerNorm(width)
+        self.attention = SelfAttention(width, heads, dropout)
+        self.mlp_norm = LayerNorm(width)
+        self.mlp = MLP(width, dropout)
+        ### END SOLUTION
+
+    def forward(self, x: torch.Tensor, cache: Cache | None = None) -> tuple[torch.Tensor, Cache]:
+        """`x` is `(B, T, E)`; returns the same shape, and the longer cache."""
+        ### BEGIN SOLUTION
+        mixed, cache = self.attention(self.attention_norm(x), cache)
+        x = x + mixed
+        thought = self.mlp(self.mlp_norm(x))
+        x = x + thought
+        return x, cache
+        ### END SOLUTION
+
+
+def initialise(model: nn.Module) -> None:
+    """Draw the initial parameters of a GPT with the attribute `blocks`, in place."""
+    ### BEGIN SOLUTION
+    shrink = math.sqrt(2 * len(model.blocks))
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 2:
+            std = 0.02
+            nn.init.normal_(parameter, std=std / shrink if name.endswith("output.weight") else std)
+        else:
+            nn.init.constant_(parameter, 1.0 if name.endswith("weight") else 0.0)
+    ### END SOLUTION
+
+
+class GPT(nn.Module):
+    """The language model: embeddings, blocks, a last layer norm, and the token table as output layer."""
+
+    def __init__(
+        self, vocabulary: int, context: int, width: int, heads: int, layers: int, dropout: float = 0.0
+    ) -> None:
+        """`token`, V x E, `position`, `context` x E, `blocks` and `norm`, with initial values by `initialise`."""
+        ### BEGIN SOLUTION
+        super().__init__()
+        self.token = nn.Embedding(vocabulary, width)
+        self.position = nn.Embedding(context, width)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
+        self.norm = LayerNorm(width)
+        initialise(self)
+        ### END SOLUTION
+
+    def forward(self, tokens: torch.Tensor, caches: list[Cache] | None = None) -> tuple[torch.Tensor, list[Cache]]:
+        """Logits of the token that follows each of `tokens`, `(B, T)`, and the caches of all layers.
+
+        `caches` is what the call for all earlier tokens returned, None when there are none. Returns `(B, T, V)`, and a
+        list with one cache for each block. More tokens than `context`, the earlier ones included, are a ValueError.
+        """
+        ### BEGIN SOLUTION
+        past = 0 if caches is None else caches[0][0].shape[2]
+        total = past + tokens.shape[1]
+        if total > self.position.num_embeddings:
+            raise ValueError(f"{total} tokens do not fit into a context of {self.position.num_embeddings}")
+        positions = torch.arange(past, total, device=tokens.device)  # (T,)
+        x = self.dropout(self.token(tokens) + self.position(positions))  # (B, T, E)
+        given = [None] * len(self.blocks) if caches is None else caches
+        longer = []
+        for block, cache in zip(self.blocks, given, strict=True):
+            x, cache = block(x, cache)
+            longer.append(cache)
+        logits = F.linear(self.norm(x), self.token.weight)  # (B, T, V)
+        return logits, longer
+        ### END SOLUTION
+
+
+def next_token_loss(logits: torch.Tensor, tokens: torch.Tensor, ignore_index: int = -100) -> torch.Tensor:
+    """The mean cross-entropy of each token but the first, given the logits of the one before it.
+
+    `logits` are `(B, T, V)`, `tokens` are `(B, T)`; those equal to `ignore_index` are no targets. Returns a scalar.
+    """
+    ### BEGIN SOLUTION
+    logits = wide(logits)[0][:, :-1]  # (B, T - 1, V)
+    targets = tokens[:, 1:]  # (B, T - 1)
+    total = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=ignore_index, reduction="sum")
+    counted = (targets != ignore_index).sum()
+    return total / counted.clamp(min=1)
+    ### END SOLUTION
+
+
+def sampling_probabilities(
+    logits: torch.Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+) -> torch.Tensor:
+    """The probabilities that a token is drawn from, after temperature, top-k and top-p.
+
+    `logits` are `(..., V)` and may hold `-inf`; `temperature` is 0 or more; `top_k` is 1 or more, and may exceed V;
+    `top_p` is above 0 and at most 1; None keeps all. Returns `(..., V)`.
+    """
+    ### BEGIN SOLUTION
+    logits = wide(logits)[0]
+    if temperature == 0:
+        return F.one_hot(logits.argmax(dim=-1), logits.shape[-1]).to(logits.dtype)
+    ordered, token = (logits / temperature).sort(dim=-1, descending=True, stable=True)
+    rank = torch.arange(logits.shape[-1], device=logits.device)  # (V,)
+    if top_k is not None:
+        ordered = ordered.masked_fill(rank >= top_k, -torch.inf)
+    p = ordered.softmax(dim=-1)
+    if top_p is not None:
+        before = p.cumsum(dim=-1) - p  # what the more likely tokens sum to
+        p = p.masked_fill(before >= top_p, 0)
+    p = p / p.sum(dim=-1, keepdim=True)
+    return torch.zeros_like(p).scatter(-1, token, p)  # back to the order of the vocabulary
+    ### END SOLUTION
+
+
+@torch.no_grad()
+def generate(
+    model: nn.Module,
+    tokens: torch.Tensor,
+    steps: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> torch.Tensor:
+    """The prompt `tokens`, `(B, T)`, and `steps` sampled tokens behind it, `(B, T + steps)`.
+
+    Each is drawn at random with `sampling_probabilities` of the last token's logits. `model(tokens, caches)` is called
+    once for the whole prompt and then for each new token alone, in evaluation mode (`model.eval()`); afterwards the
+    model is in the mode in which it came. Nothing else is asked of `model`. The last token drawn needs no logits, so
+    `context` may be as short as T + steps - 1.
+    """
+    ### BEGIN SOLUTION
+    training = model.training
+    model.eval()
+    new, caches = tokens, None
+    for _ in range(steps):
+        logits, caches = model(new, caches)  # (B, T, V) for the prompt, (B, 1, V) from then on
+        p = sampling_probabilities(logits[:, -1], temperature, top_k, top_p)  # (B, V)
+        new = torch.multinomial(p, 1)  # (B, 1)
+        tokens = torch.cat([tokens, new], dim=1)
+    model.train(training)
+    return tokens
+    ### END SOLUTION

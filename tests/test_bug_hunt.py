@@ -1,0 +1,81 @@
+"""Several mistakes at once, as an interviewer plants them: rejected, and named one and all, so that they can be counted."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+
+from grader import catalog, source
+from grader.plugin import collect
+from grader.verdict import Status
+
+HUNTED = [entry.slug for entry in catalog.entries() if entry.card.composes]
+ROUNDS = 6
+
+
+def parts(slug):
+    entry = catalog.find(slug)
+    return entry.solution.read_text(encoding="utf-8"), collect.load(entry).MISTAKES
+
+
+def plant(solution, mistakes):
+    for mistake in mistakes:
+        solution = source.apply(mistake, solution)
+    return solution
+
+
+def drawn(slug, number):
+    """Three or four mistakes, the same in every run."""
+    rng = random.Random(f"{slug} {number}")
+    return rng.sample(parts(slug)[1], 3 + number % 2)
+
+
+def named(verdict):
+    return sorted(found.mistake for found in verdict.diagnosis)
+
+
+@pytest.mark.parametrize("slug", HUNTED)
+def test_edits_of_two_mistakes_never_meet(slug):
+    solution, mistakes = parts(slug)
+    places = [
+        (start := solution.index(old), start + len(old), mistake.name) for mistake in mistakes for old in mistake.edits
+    ]
+    for (_, end, name), (start, _, other) in itertools.pairwise(sorted(places)):
+        assert end <= start, f"`{name}` and `{other}` edit the same text"
+    for pair in itertools.combinations(mistakes, 2):  # nor does one write what the other looks for
+        assert plant(solution, pair) == plant(solution, reversed(pair))
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+@pytest.mark.parametrize("slug", HUNTED)
+def test_every_planted_mistake_is_named(slug, number, grade):
+    solution, _ = parts(slug)
+    planted = drawn(slug, number)
+    texts = {plant(solution, order) for order in itertools.permutations(planted)}
+    assert len(texts) == 1
+    verdict = grade(slug, texts.pop())
+    assert verdict.status is Status.FAILED
+    assert named(verdict) == sorted(mistake.name for mistake in planted)
+    for found in verdict.diagnosis:
+        assert found.together
+        assert 0 < found.explains <= found.of
+
+
+def test_one_fewer_when_one_is_mended(grade):
+    """What a hunter sees after each find: the count goes down to one, and then the answer passes."""
+    solution, _ = parts("gpt")
+    left = drawn("gpt", 1)
+    while left := left[1:]:
+        assert named(grade("gpt", plant(solution, left))) == sorted(mistake.name for mistake in left)
+
+
+def test_a_stranger_among_them(grade):
+    """A mistake that is not in the catalogue neither hides the others nor gets a name of theirs."""
+    solution, mistakes = parts("gpt")
+    known = [mistake for mistake in mistakes if mistake.name in ("scale-missing", "temperature-multiplied")]
+    text = source.edited(plant(solution, known), "ignore_index: int = -100", "ignore_index: int = 1", "stranger")
+    verdict = grade("gpt", text)
+    assert named(verdict) == ["scale-missing", "temperature-multiplied"]
+    assert all(found.explains < found.of for found in verdict.diagnosis)
