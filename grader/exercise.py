@@ -55,11 +55,13 @@ class Mistake:
     name   kebab-case, unique in the suite
     says   what the learner is told: what was done, and what is right, in one sentence
     edits  {old: new}; each `old` occurs exactly once in the solution file
+    alone  where the exercise `composes`: it shares its place with another mistake, and is planted by itself
     """
 
     name: str
     says: str
     edits: dict[str, str]
+    alone: bool = False
 
 
 @dataclass(frozen=True)

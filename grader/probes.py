@@ -18,7 +18,9 @@ def vjp(
 ) -> list[torch.Tensor]:
     """The vector-Jacobian product: what reaches `leaves` when `upstream` arrives at `outputs`.
 
-    Through a scalar, because `torch.autograd.grad` imports sympy (half a second) when it is given `grad_outputs`.
+    Zeros reach a leaf that the outputs do not depend on. Through a scalar, because `torch.autograd.grad` imports sympy
+    (half a second) when it is given `grad_outputs`.
     """
     products = [y.flatten() @ u.flatten() for y, u in zip(outputs, upstream, strict=True)]
-    return list(torch.autograd.grad(torch.stack(products).sum(), leaves))
+    total = torch.stack(products).sum()
+    return list(torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True))

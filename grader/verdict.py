@@ -70,13 +70,18 @@ class TestResult:
 
 @dataclass
 class Diagnosis:
-    """A catalogued mistake that explains failing calls: by itself, or `together` with the others that are named."""
+    """A catalogued mistake that explains failing calls.
+
+    explains  how many, by itself; one of several made at once: how many are not explained without it
+    of        how many there are
+    together  how many all that are named explain at once; 0 where each is named by itself
+    """
 
     mistake: str
     says: str
     explains: int
     of: int
-    together: bool = False
+    together: int = 0
 
 
 @dataclass

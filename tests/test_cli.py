@@ -433,7 +433,7 @@ def test_next(kit):
 def test_path(kit):
     assert kit.run("path", "rope").stdout.splitlines() == [
         "  1  adamw  warm-up  40 min  -",
-        "  2  rope   core     15 min  -           after adamw",
+        "  2  rope   core     15 min  -           after 1",
         "",
         "55 min left",
     ]

@@ -56,7 +56,8 @@ def test_a_failing_verdict_whole():
         "failed too (`-v` shows them in full):\n"
         "  Doubler: huge numbers\n"
         "\n"
-        "looks like: adds where it should double (explains 2 of 3 failing calls)\n"
+        "looks like: adds where it should double (explains 2 of 3 failing calls; there\n"
+        "            may be more)\n"
         "\n"
         "waiting: rest (1 test, 2 points)\n"
         "\n"
@@ -65,6 +66,19 @@ def test_a_failing_verdict_whole():
         "\n"
         "hint: `grade hint adamw` gives a nudge, `grade adamw --repro` writes the failing\n"
         "      call as a script\n"
+    )
+
+
+def test_mistakes_made_at_once_are_counted():
+    both = [Diagnosis("adds", "adds where it should double", 2, 5, 4), Diagnosis("late", "doubles twice", 1, 5, 4)]
+    assert (
+        "looks like 2 mistakes at once, or more: these explain 4 of 5 failing calls\n"
+        "  1. adds where it should double\n"
+        "  2. doubles twice\n"
+    ) in plain(failed(wrong("TestValues::test_double[one]"), diagnosis=both))
+    all_explained = [Diagnosis(one.mistake, one.says, one.explains, 4, 4) for one in both]
+    assert "looks like 2 mistakes at once\n" in plain(
+        failed(wrong("TestValues::test_double[one]"), diagnosis=all_explained)
     )
 
 
@@ -291,6 +305,9 @@ def test_ago(seconds, words):
     [
         (r"\theta_t = \theta_{t-1} - \eta\, b_t", "θ_t = θ_{t-1} - η b_t"),
         (r"\frac{\hat m_t}{\sqrt{\hat v_t} + \epsilon}", "m̂_t / (√(v̂_t) + ε)"),
+        (r"Q K^T / \sqrt D", "Q K^T / √D"),
+        (r"\frac{x}{\sqrt{\frac{1}{d} \sum_i x_i^2 + \epsilon}}", "x / (√((1 / d) Σ_i x_i^2 + ε))"),
+        (r"a \bullet \mathrm{x\_proj}(u)", "a • x_proj(u)"),
         (r"t = 1, 2, \dots", "t = 1, 2, ..."),
         (r"\Lambda \leq \lambda", "Λ ≤ λ"),
         (r"v^{\max}_t", "v^(max)_t"),

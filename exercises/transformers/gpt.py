@@ -48,7 +48,8 @@ In half precision the normalisation, the attention between its three inputs and 
 probabilities are computed in float32 (`wide` is given). The first two are rounded once, to the type of what came in;
 the last two stay float32.
 
-Cost: all heads and all tokens of a prompt go at once, and the number of operators depends on neither. A step with a
+Cost: all heads and all tokens of a prompt go at once, and the number of operators depends neither on the heads nor on
+the tokens. A step with a
 cache projects the new tokens alone; of its arithmetic only the products of their queries with the keys and of the
 weights with the values grow with the tokens so far.
 
@@ -245,8 +246,8 @@ def generate(
     """The prompt `tokens`, `(B, T)`, and `steps` sampled tokens behind it, `(B, T + steps)`.
 
     Each is drawn at random with `sampling_probabilities` of the last token's logits. `model(tokens, caches)` is called
-    once for the whole prompt and then for each new token alone, in evaluation mode (`model.eval()`); afterwards the
-    model is in the mode in which it came. Nothing else is asked of `model`. The last token drawn needs no logits, so
+    once for the whole prompt and then for each new token alone, in evaluation mode (`model.eval()`); afterwards
+    `model.training` is what it was. Nothing else is asked of `model`. The last token drawn needs no logits, so
     `context` may be as short as T + steps - 1.
     """
     # YOUR CODE HERE

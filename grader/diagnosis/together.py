@@ -13,7 +13,7 @@ from grader.exercise import Mistake
 from grader.verdict import Diagnosis
 
 MOST = 5  # mistakes at once
-LOOKS = 1000  # results that are looked at, at most: a count, so that slow and fast machines give one verdict
+LOOKS = 400  # results that are looked at, at most: a count, so that slow and fast machines give one verdict
 STUCK = 3  # metered calls that nothing explains, after which no more is sought: they take long
 
 
@@ -31,7 +31,7 @@ def together(replay: Replay, failing: list[Failing], named: list[Mistake]) -> li
     for one in found:
         without = replay.explained(done, *(other for other in found if other is not one))
         if needed := len(done) - len(without):
-            result.append(Diagnosis(one.name, one.says, needed, len(items), together=True))
+            result.append(Diagnosis(one.name, one.says, needed, len(items), together=len(done)))
     return result if len(result) > 1 else []
 
 

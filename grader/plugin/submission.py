@@ -89,7 +89,9 @@ class Submission:
             bases = failed.error.bases if failed.error else ()
             if any(kind.__name__ in bases for kind in kinds):
                 return
-            raise CallFailed(failed.cause, f"expected {names}, got\n\n{failed}", failed.error) from None
+            raise CallFailed(
+                failed.cause, f"expected {names}\ngot       another exception\n\n{failed}", failed.error
+            ) from None
         raise CallFailed(Cause.WRONG, f"expected {names}\ngot       no exception")
 
     def _begin(self, test: str) -> Trial:

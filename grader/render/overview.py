@@ -117,11 +117,13 @@ def listing(entries: Sequence[Entry], standings: Standings, width: int) -> str:
 
 
 def path(order: Sequence[Entry], standings: Standings, width: int) -> str:
-    """Exercises in the order to solve them in, with what each builds on, and the minutes that are left."""
+    """Exercises in the order to solve them in, with the numbers of what each builds on, and the minutes left."""
     slug_width = max(len(entry.slug) for entry in order)
+    numbers = {entry.slug: number for number, entry in enumerate(order, 1)}
     lines = []
     for number, entry in enumerate(order, 1):
-        after = f"after {', '.join(entry.card.after)}" if entry.card.after else ""
+        before = ", ".join(str(numbers[slug]) for slug in entry.card.after if slug in numbers)
+        after = f"after {before}" if before else ""
         lines.append(f"{number:>3}" + _listed(entry, standings.get(entry.path), slug_width, width - 3, after))
     left = sum(entry.card.minutes for entry in order if not _passed(entry, standings))
     hours, minutes = divmod(left, 60)

@@ -16,10 +16,12 @@ SYMBOLS = {
     "cdots": "...", "quad": "  ", "qquad": "    ", "top": "T", "pm": "±", "propto": "∝", "ell": "ℓ", "mid": "|",
     "left": "", "right": "", "big": "", "Big": "", "bigl": "", "bigr": "", "lfloor": "⌊", "rfloor": "⌋", "lceil": "⌈",
     "rceil": "⌉", "langle": "⟨", "rangle": "⟩", "varepsilon": "ε", "varphi": "φ", "forall": "∀", "exists": "∃",
+    "bullet": "•",
 }  # fmt: skip
 ACCENTS = {"hat": "\u0302", "bar": "\u0304", "tilde": "\u0303", "dot": "\u0307", "vec": "\u20d7"}
 PLAIN = r"mathrm|mathbf|mathbb|mathcal|mathsf|text|operatorname|boldsymbol|textrm"
 GROUP = r"\s*\{((?:[^{}]|\{[^{}]*\})*)\}"  # braces, one more level of them inside
+DEEPEST = 3  # roots and fractions inside each other
 ARGUMENT = rf"(?:{GROUP}|\s*(\w))"  # braces, or one character
 EXAMPLE = re.compile(r"^>>> .*(?:\n(?!\n).*)*(?:\n\n>>> .*(?:\n(?!\n).*)*)*", re.MULTILINE)
 MATRIX = re.compile(r"\\begin\{(\w?matrix|cases|array)\}(.*?)\\end\{\1\}")
@@ -65,11 +67,13 @@ def formula(tex: str) -> str:
     tex = re.sub(rf"\\({'|'.join(ACCENTS)})(?![A-Za-z])\s*(?:\{{([A-Za-z])\}}|([A-Za-z]))", _accent, tex)
     tex = re.sub(r"\\([A-Za-z]+)", _symbol, tex)
     tex = re.sub(r"_\{(\w+)\}|\^\{(\w)\}", lambda match: f"_{match[1]}" if match[1] else f"^{match[2]}", tex)
-    tex = re.sub(rf"√{GROUP}", r"√(\1)", tex)
-    tex = re.sub(rf"\\[dt]?frac{ARGUMENT}{ARGUMENT}", _fraction, tex)
-    tex = re.sub(r"\\[,;:! ]", " ", tex).replace("\\{", "{").replace("\\}", "}").replace("&", "")
+    for _ in range(DEEPEST):
+        tex = re.sub(rf"√{GROUP}", r"√(\1)", tex)
+        tex = re.sub(rf"\\[dt]?frac{ARGUMENT}{ARGUMENT}", _fraction, tex)
+    tex = re.sub(r"√\s+(?=\w)", "√", tex)
+    tex = re.sub(r"\\[,;:! ]", " ", tex).replace("\\{", "{").replace("\\}", "}").replace("\\_", "_").replace("&", "")
     tex = re.sub(r"\^\{([^{}]*)\}", r"^(\1)", tex)
-    return re.sub(r"  +", " ", tex).strip()
+    return re.sub(r"\( +", "(", re.sub(r"  +", " ", tex)).strip()
 
 
 def _accent(match: re.Match[str]) -> str:

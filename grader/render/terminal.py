@@ -197,10 +197,16 @@ def _diagnosis(verdict: Verdict, width: int) -> str:
     lines = []
     for number, found in enumerate(verdict.diagnosis, 1):
         calls = plural(found.of, "failing call")
-        text = f"{found.says} (explains {found.explains} of {calls})"
-        lines.append(strong(paragraph(f"  {number}. " if found.together else "looks like: ", text, width)))
-    if any(found.together for found in verdict.diagnosis):
-        lines.insert(0, strong(f"looks like {len(verdict.diagnosis)} mistakes at once:"))
+        if found.together:
+            lines.append(strong(paragraph(f"  {number}. ", found.says, width)))
+        else:
+            more = "; there may be more" if found.explains < found.of else ""
+            text = f"{found.says} (explains {found.explains} of {calls}{more})"
+            lines.append(strong(paragraph("looks like: ", text, width)))
+    if verdict.diagnosis and (explained := verdict.diagnosis[0].together):
+        count = f"{len(verdict.diagnosis)} mistakes at once"
+        more = f", or more: these explain {explained} of {calls}" if explained < verdict.diagnosis[0].of else ""
+        lines.insert(0, strong(paragraph("looks like ", f"{count}{more}", width)))
     return "\n".join(lines)
 
 

@@ -55,22 +55,23 @@ unit circle whatever its parameters, and inputs scaled so that the state keeps i
 $$\lambda = e^{-e^{\nu} + i e^{\theta}} \qquad x_t = \lambda \odot x_{t-1} + \sqrt{1 - r^2} \odot (B u_t) \qquad
 y_t = \mathrm{Re}(C x_t) + D \odot u_t$$
 
-(The paper learns the scale, and starts it at this value. The real part is not doubled.)
+(The paper learns the scale, and starts it at this value. S4D doubles the real part; here it is not doubled.)
 
 Conventions:
 
 - Time is axis 1. L is 1 or more and need not be a power of 2, nor a multiple of `chunk_size`. K is 2 or more.
 - A state given as None is zeros. Returned states are those after the last token, and continue the sequence.
-- `a` may hold any numbers, 0 among them, and real or complex ones.
+- `a` may hold any real or complex numbers, 0 among them, whose products do not overflow.
 - The selective scan of bfloat16 or float16 inputs is computed in float32: its state is float32, and y is rounded once,
-  to the type of `u`. Otherwise results have the type of the inputs.
+  to the type of `u`. All else is computed in the type of the inputs.
 - Nothing overflows on the way: the softplus is right for arguments of 1000, $\gamma^L$ may underflow, and
   $\sqrt{1 - r^2}$ is right to rounding where r is near 1.
 
-Cost: `parallel_scan`, `retention` and `lru` take at most $40 \log_2 L + 100$ operators, `chunked_scan` the same for
-each chunk, and no tensor grows with $L^2$. `selective_scan` keeps one state, $E N$ numbers a sequence, and
-`chunked_scan` those of one chunk; neither makes a tensor of $L E N$. `causal_conv` takes a number of operators that
-does not depend on L. A step of the block costs the same however many tokens there were.
+Cost: `parallel_scan`, `retention` and `lru` take at most $40 \log_2 L + 100$ operators, slices and views included,
+`chunked_scan` the same for each chunk, and no tensor grows with $L^2$. Where no gradient is asked for, `selective_scan`
+keeps one state ($E N$ numbers for each sequence of the batch), and `chunked_scan` those of one chunk; neither makes a
+tensor of $L E N$. `causal_conv` takes a number of operators that does not depend on L. A step of the block costs the
+same however many tokens there were.
 
 Rules: no ready-made scan; a loop over time only in `selective_scan`, and over chunks in `chunked_scan`.
 

@@ -12,8 +12,8 @@ its own image and no others, so attention costs $\sum_i n_i^2$ and not $N^2$.
 **Positions** come twice. A learned table, of $H_0 \times W_0$ vectors, is resized to each image's grid by bicubic
 interpolation (what `torch.nn.functional.interpolate` computes with `mode="bicubic"` and its other defaults) and
 added to the patches. And in every block queries and keys are rotated by **2D RoPE**: a head has $D$ features, thus
-$D/2$ pairs of neighbours $(x_{2j}, x_{2j+1})$. There are $D/4$ frequencies, and each turns two pairs: of the patch in
-row $r$ and column $c$, both counted from 0 in its own image,
+$D/2$ pairs of neighbours $(x_{2j}, x_{2j+1})$. There are $D/4$ frequencies, with the base $b$, and each turns two
+pairs. For the patch in row $r$ and column $c$, both counted from 0 in its own image,
 
 $$\theta_i = b^{-4i/D} \qquad \text{pair } 2i \text{ turns by } c\,\theta_i \qquad
 \text{pair } 2i + 1 \text{ by } r\,\theta_i \qquad i = 0, \dots, D/4 - 1$$
@@ -31,14 +31,14 @@ Conventions:
 - A patch's features are its channels one after the other, each row by row: the order of a `Conv2d`'s weight.
 - A merged token's features are those of its patches one after the other: top left, top right, bottom left, bottom
   right. Merged tokens stand row by row, image by image. The same holds for larger blocks.
-- Grids are lists of `(rows, columns)`, of int.
+- Grids are lists of `(rows, columns)`, of int. Images come in the type of the model's parameters.
 - Attention has the scale $1 / \sqrt D$ with the $D$ of a head.
 - In bfloat16 and float16, interpolation, rotation and attention compute in float32 (angles, tables, logits, weights and
   sums over keys too), and each function rounds its result once. With float32 and float64 everything has that type.
 
-Cost: `packed_attention` takes $4 \sum_i n_i^2 D$ operations a head and makes no tensor larger than the logits of the
-largest image, all heads at once, or than its inputs. The number of operators may grow with the images, and not with
-their patches, heads or tokens.
+Cost: `packed_attention` takes $4 \sum_i n_i^2 D$ operations a head and makes no tensor of more numbers than the logits
+of the largest image, all heads at once, or than its inputs. The number of operators may grow with the images, and not
+with their patches, heads or tokens.
 
 Rules: no ready-made attention (`scaled_dot_product_attention`, `nn.MultiheadAttention`, `nn.Transformer*`); softmax,
 LayerNorm, GELU and `interpolate` are allowed. No Python loop over patches, heads or tokens (one over images is
@@ -62,6 +62,8 @@ tensor([[0.0000, 0.0000],
         [0.0000, 0.8415],
         [0.8415, 0.8415],
         [0.9093, 0.8415]])
+>>> rope_tables([(1, 2)], 8)[1][1]  # of eight features, row 0 and column 1: the frequencies are 1 and 1/100
+tensor([0.8415, 0.0000, 0.0100, 0.0000])
 >>> rotate(torch.tensor([[[1.0, 2.0, 3.0, 4.0]]]), torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]]))
 tensor([[[-2.,  1.,  3.,  4.]]])
 
@@ -271,7 +273,7 @@ def splice(embeddings: torch.Tensor, token_ids: torch.Tensor, features: torch.Te
     """The text's embeddings, `(B, T, E)`, with image tokens in place of placeholders; a new tensor of their type.
 
     `token_ids` is `(B, T)`, `features`, `(M, E)`, are all image tokens, of any floating type. If they are not as many
-    as there are placeholders, it is a ValueError; there may be none of both.
+    as there are placeholders, it is a ValueError; both numbers may be 0.
     """
     ### BEGIN SOLUTION
     places = token_ids == placeholder  # (B, T)

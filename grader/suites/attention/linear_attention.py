@@ -13,6 +13,7 @@ EXERCISE = Exercise(
     level="core",
     minutes=45,
     needs=("torch",),
+    after=("dot_product_attention",),
     forbid=("softmax",),
     hints=(
         "Where are the brackets? Keys meet values first: D x M numbers a head, whatever T is. The denominator is the same "

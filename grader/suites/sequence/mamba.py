@@ -685,7 +685,10 @@ class TestPerformance:
             costs.append(submission.measure("selective_scan", *arguments).cost)
         at_most = 4 * BATCH * 32 * states * 4
         assert_cost(
-            costs[1], "largest_bytes", at_most=at_most, why="4 numbers for each one of B; a state has 16 for each"
+            costs[1],
+            "largest_bytes",
+            at_most=at_most,
+            why="four times the size of B; the states of all tokens are 16 times its size",
         )
         assert_growth(*costs, "operators", at_most=2.2, when="L doubles")
         state = BATCH * channels * states * 4
@@ -839,7 +842,7 @@ MISTAKES = [
     ),
     Mistake(
         "decay-sign",
-        "the decay is e^(-delta A), which grows, since A is negative already",
+        "the state grows: a minus is lost or there are two; the decay is e^(delta A) with A = -e^(A_log), below 0",
         {"    a = (delta[..., None] * A).exp()": "    a = (-delta[..., None] * A).exp()"},
     ),
     Mistake(
@@ -851,7 +854,7 @@ MISTAKES = [
     ),
     Mistake(
         "input-and-output-swapped",
-        "B reads and C writes; B writes the input into the state, and C reads",
+        "B and C stand for each other: B writes into the state and C reads; `x_proj` gives delta, B, C in this order",
         {
             "delta[:, t], A, B[:, t])": "delta[:, t], A, C[:, t])",
             "(h @ C[:, t, :, None])": "(h @ B[:, t, :, None])",
@@ -999,6 +1002,16 @@ MISTAKES = [
         "step-is-exponential",
         "the step is e to the power of its projection; it is the softplus",
         {"F.softplus(self.dt_proj(delta))": "self.dt_proj(delta).exp()"},
+    ),
+    Mistake(
+        "no-softplus",
+        "the step is `dt_proj(delta)` itself, which may be negative; it is the softplus of that",
+        {"delta = F.softplus(self.dt_proj(delta))": "delta = self.dt_proj(delta)"},
+    ),
+    Mistake(
+        "gate-without-silu",
+        "y is multiplied by z itself; the gate is the silu of z",
+        {"y * F.silu(z)": "y * z"},
     ),
     Mistake(
         "softplus-overflows",

@@ -143,8 +143,9 @@ def rounded(module, name, *arguments, state=None):
 
 @probe
 def masks(module, sizes):
-    """A causal mask for each pair of sizes."""
-    return [module.causal_mask(queries, keys) for queries, keys in sizes]
+    """A causal mask for each pair of sizes, and the device of one that is asked for on a device without memory."""
+    elsewhere = module.causal_mask(2, 3, torch.device("meta"))
+    return [module.causal_mask(queries, keys) for queries, keys in sizes], elsewhere.device.type
 
 
 @probe
@@ -504,7 +505,9 @@ class TestValues:
         """the last query sees all keys, the one before it all but one"""
         sizes = [(3, 7), (5, 5), (1, 4), (6, 7)]
         expected = [torch.tensor([[j - k <= i - q for j in range(k)] for i in range(q)]) for q, k in sizes]
-        assert_equal(submission.run(masks, sizes), expected, what=f"masks for (queries, keys) of {sizes}")
+        got, device = submission.run(masks, sizes)
+        assert_equal(got, expected, what=f"masks for (queries, keys) of {sizes}")
+        assert_equal(device, "meta", what='the device of causal_mask(2, 3, torch.device("meta"))')
 
     @ATTENTION
     @pytest.mark.parametrize("queries", [T, 3, 1], ids=["as many queries as keys", "fewer", "one"])
@@ -884,12 +887,13 @@ class TestEdgeCases:
         assert_close(seen[1], torch.where(dropped, 0, 2 * expected), what="input in training, where it is not 0")
 
     @GENERATE
-    def test_mode(self, submission, draw):
-        """a model in training mode generates in evaluation mode, and is in training mode again afterwards"""
+    @pytest.mark.parametrize("came", [True, False], ids=["training", "evaluation"])
+    def test_mode(self, submission, draw, came):
+        """a model generates in evaluation mode, and is in the mode again in which it came"""
         tokens = draw.integers(0, 50, 16, 1)
-        got, _, training = submission.run(counted_on, 50, tokens, 1, True)
+        got, _, training = submission.run(counted_on, 50, tokens, 1, came)
         assert_equal(got, torch.cat([tokens, (tokens + 2) % 50], dim=1), what="tokens, where the next is certain")
-        assert_equal(training, True, what="`model.training` afterwards")
+        assert_equal(training, came, what="`model.training` afterwards")
 
     @GENERATE
     def test_short_context(self, submission, draw):
@@ -999,6 +1003,12 @@ MISTAKES = [
         {"query @ key.mT / math.sqrt(query.shape[-1])": "query @ key.mT"},
     ),
     Mistake(
+        "divided-by-width",
+        "the scores are divided by D; it is the root of D",
+        {"math.sqrt(query.shape[-1])": "query.shape[-1]"},
+        alone=True,
+    ),
+    Mistake(
         "softmax-over-queries",
         "the softmax runs over the queries; each query's weights over the keys sum to 1",
         {"scores.softmax(dim=-1)": "scores.softmax(dim=-2)"},
@@ -1063,6 +1073,12 @@ MISTAKES = [
         {"hidden = F.gelu(self.expand(x))": "hidden = self.expand(x)"},
     ),
     Mistake(
+        "gelu-by-tanh",
+        "the GELU is the approximation by tanh; it is the exact one",
+        {"F.gelu(self.expand(x))": 'F.gelu(self.expand(x), approximate="tanh")'},
+        alone=True,
+    ),
+    Mistake(
         "dropout-in-evaluation",
         "the MLP drops in evaluation mode too: `F.dropout` must be told `training=self.training`",
         {"return self.dropout(branch)": "return F.dropout(branch, self.dropout.p)"},
@@ -1071,6 +1087,12 @@ MISTAKES = [
         "residual-missing",
         "the block goes on with the attention's output alone; add it to the stream",
         {"x = x + mixed\n": "x = mixed\n"},
+    ),
+    Mistake(
+        "mlp-residual-missing",
+        "the block returns the MLP's output alone; add it to the stream",
+        {"x = x + thought\n": "x = thought\n"},
+        alone=True,
     ),
     Mistake(
         "residual-from-norm",
@@ -1095,6 +1117,12 @@ MISTAKES = [
         "initial-outputs-large",
         "the output layers of the branches start as large as all others; divide by the root of 2 L",
         {"shrink = math.sqrt(2 * len(model.blocks))": "shrink = 1.0"},
+    ),
+    Mistake(
+        "initial-outputs-by-layers",
+        "the output layers of the branches are divided by the root of L; each block adds two branches: it is 2 L",
+        {"math.sqrt(2 * len(model.blocks))": "math.sqrt(len(model.blocks))"},
+        alone=True,
     ),
     Mistake(
         "weights-not-tied",
@@ -1128,6 +1156,11 @@ MISTAKES = [
         {"caches[0][0].shape[2]\n": "caches[0][0].shape[2] + 1\n"},
     ),
     Mistake(
+        "context-without-the-cache",
+        "only new tokens are counted against the context; those in the caches have places too",
+        {"if total > self.position": "if tokens.shape[1] > self.position"},
+    ),
+    Mistake(
         "one-cache-for-all-layers",
         "every block gets the first block's cache; each has its own",
         {"zip(self.blocks, given,": "zip(self.blocks, given[:1] * len(given),"},
@@ -1141,6 +1174,15 @@ MISTAKES = [
         "loss-not-shifted",
         "the logits of each token are judged by that very token; they predict the next one",
         {"targets = tokens[:, 1:]": "targets = tokens[:, :-1]"},
+    ),
+    Mistake(
+        "loss-shifted-backwards",
+        "the logits of each token are judged by the token before it; they predict the one behind it",
+        {
+            "logits = wide(logits)[0][:, :-1]": "logits = wide(logits)[0][:, 1:]",
+            "targets = tokens[:, 1:]": "targets = tokens[:, :-1]",
+        },
+        alone=True,
     ),
     Mistake(
         "loss-shifted-twice",
@@ -1192,6 +1234,11 @@ MISTAKES = [
         {"p.cumsum(dim=-1) - p  #": "p.cumsum(dim=-1)  #"},
     ),
     Mistake(
+        "top-p-one-too-many",
+        "a token is kept though those before it sum to `top_p` already; keep it while they are below",
+        {"before >= top_p": "before > top_p"},
+    ),
+    Mistake(
         "top-p-not-renormalised",
         "the probabilities that top-p leaves do not sum to 1; renormalise them",
         {"    p = p / p.sum(dim=-1, keepdim=True)\n": ""},
@@ -1207,9 +1254,21 @@ MISTAKES = [
         {"    logits = wide(logits)[0]\n": ""},
     ),
     Mistake(
-        "model-left-in-training",
+        "generated-in-training-mode",
         "generation runs in the mode in which the model comes: dropout stays active; switch to evaluation mode",
         {"    model.eval()\n": ""},
+    ),
+    Mistake(
+        "model-left-in-evaluation",
+        "the model stays in evaluation mode; put it back into the mode in which it came",
+        {"    model.train(training)\n": ""},
+        alone=True,
+    ),
+    Mistake(
+        "model-left-in-training-mode",
+        "the model is always in training mode afterwards; put it back into the mode in which it came",
+        {"    model.train(training)\n": "    model.train()\n"},
+        alone=True,
     ),
     Mistake(
         "cache-not-used",
@@ -1257,7 +1316,7 @@ EQUIVALENT = [
     Equivalent("keys and values are equally long", {"else caches[0][0": ("else caches[0][1", "else caches[0][(-1)")}),
     Equivalent(
         "all tensors of the suite lie on the default device",
-        {", device=device": "", ", device=tokens.device": "", ", device=logits.device": ""},
+        {", device=tokens.device": "", ", device=logits.device": ""},
     ),
     Equivalent(
         "tensors of bool and of integers have no gradient",

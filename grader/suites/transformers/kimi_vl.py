@@ -365,7 +365,7 @@ class TestValues:
     @ENCODER
     @pytest.mark.points(2)
     def test_encoder(self, submission, draw):
-        """packed images come out as they do one by one"""
+        """what comes out for packed images is what the statement gives for each of them"""
         state, images = vit_state(draw), pictures(draw)
         got = submission.run(encoded, VIT, state, images)
         assert_close(got, (encoding(VIT, state, images), GRIDS), what="(encoded patches, grids)", dtype=F64)
@@ -903,6 +903,18 @@ MISTAKES = [
         "grid-swapped-for-positions",
         "the table is resized to columns x rows; it is rows x columns",
         {POSITIONS: POSITIONS.replace("self.positions, h, w)", "self.positions, w, h)")},
+    ),
+    Mistake(
+        "positions-not-added",
+        "the patches go into the blocks without the table's positions; add them after the embedding",
+        {
+            "        x = x + torch.cat([interpolate_positions(self.positions, h, w) for h, w in grids])\n": "",
+        },
+    ),
+    Mistake(
+        "projector-without-norm",
+        "the projector merges patches that were not normalised; the LayerNorm comes first",
+        {"merge_patches(self.norm(x), grids, self.factor)": "merge_patches(x, grids, self.factor)"},
     ),
     Mistake(
         "tables-in-half",
