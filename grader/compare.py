@@ -82,7 +82,9 @@ def assert_equal(got: Any, expected: Any, *, what: str = "result") -> None:
         return
     place, inner_got, inner_expected = where
     lines: dict[str, object] = {"expected": describe(expected), "got": describe(got)}
-    if place:
+    if is_array(inner_got) and is_array(inner_expected) and _shape(inner_got) == _shape(inner_expected):
+        lines["where"] = _elements(inner_got, inner_expected, place)
+    elif place:
         lines["where"] = f"{place}: expected {describe(inner_expected)}, got {describe(inner_got)}"
     if hint := _kind_hint(inner_got, inner_expected):
         lines["note"] = hint
@@ -107,6 +109,20 @@ def _first_difference(got: Any, expected: Any, place: str) -> tuple[str, Any, An
         return None if got.keys() == expected.keys() else (place, got, expected)
     equal = got == expected or (isinstance(got, float) and math.isnan(got) and math.isnan(expected))
     return None if equal else (place, got, expected)
+
+
+def _elements(got: Any, expected: Any, place: str) -> str:
+    """How many elements differ, and the first of them."""
+    pairs = list(zip(got.reshape(-1).tolist(), expected.reshape(-1).tolist(), strict=True))
+    differing = [i for i, (a, b) in enumerate(pairs) if a != b and not (a != a and b != b)]
+    if not differing:
+        return f"{place}: expected {dtype_name(expected)}, got {dtype_name(got)}".removeprefix(": ")
+    index, rest = [], differing[0]
+    for size in reversed(_shape(expected)):
+        rest, remainder = divmod(rest, size)
+        index.append(remainder)
+    a, b = pairs[differing[0]]
+    return f"{len(differing)} of {len(pairs)} elements differ, first at {place}{index[::-1]}: expected {b}, got {a}"
 
 
 def _array_equal(got: Any, expected: Any) -> bool:

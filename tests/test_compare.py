@@ -100,6 +100,16 @@ UNEQUAL = {
     "bool": (True, 1, "got       True"),
     "tuple": ((1, 2), [1, 2], "the values match; expected a list"),
     "length": ([1], [1, 2], "expected  [1, 2]"),
+    "mask": (
+        torch.tensor([[True, False], [True, True]]),
+        torch.ones(2, 2, dtype=torch.bool),
+        "1 of 4 elements differ, first at [0, 1]: expected True, got False",
+    ),
+    "in a list": (
+        [torch.tensor([1, 2, 3])],
+        [torch.tensor([1, 5, 6])],
+        "2 of 3 elements differ, first at [0][1]: expected 5, got 2",
+    ),
     "key": ({"a": {"b": 1}}, {"a": {"b": 2}}, "where     ['a']['b']: expected 2, got 1"),
     "long": ([0] * 9999, [1] * 9999, "characters)"),
     "array": (np.array([1]), np.array([2]), "numpy array"[2:]),

@@ -69,17 +69,24 @@ def test_a_failing_verdict_whole():
     )
 
 
-def test_mistakes_made_at_once_are_counted():
-    both = [Diagnosis("adds", "adds where it should double", 2, 5, 4), Diagnosis("late", "doubles twice", 1, 5, 4)]
-    assert (
-        "looks like 2 mistakes at once, or more: these explain 4 of 5 failing calls\n"
-        "  1. adds where it should double\n"
-        "  2. doubles twice\n"
-    ) in plain(failed(wrong("TestValues::test_double[one]"), diagnosis=both))
-    all_explained = [Diagnosis(one.mistake, one.says, one.explains, 4, 4) for one in both]
-    assert "looks like 2 mistakes at once\n" in plain(
-        failed(wrong("TestValues::test_double[one]"), diagnosis=all_explained)
-    )
+def test_several_mistakes_are_alternatives_or_made_at_once():
+    says = "\n  1. adds where it should double\n  2. doubles twice\n"
+    for explains, of, together, title in (
+        (
+            2,
+            5,
+            0,
+            "looks like: one of these, each of which explains 2 of 5 failing calls; there may\n            be more",
+        ),
+        (3, 3, 0, "looks like: one of these, each of which explains 3 of 3 failing calls"),
+        (1, 5, 4, "looks like: 2 mistakes at once, which explain 4 of 5 failing calls; there may be\n            more"),
+        (1, 4, 4, "looks like: 2 mistakes at once, which explain 4 of 4 failing calls"),
+    ):
+        found = [
+            Diagnosis(name, text, explains, of, together)
+            for name, text in (("adds", "adds where it should double"), ("twice", "doubles twice"))
+        ]
+        assert title + says in plain(failed(wrong("TestValues::test_double[one]"), diagnosis=found))
 
 
 def test_a_passed_verdict_goes_on_with_an_interviewers_question():

@@ -34,7 +34,7 @@ embeddings, without a factor.
 
 **Label smoothing** (section 5.4; Szegedy et al., 2016, arXiv:1512.00567, section 7). The target distribution is
 $q_k = (1 - \epsilon)\,[k = \text{target}] + \epsilon / V$: all $V$ classes share $\epsilon$, the right one and that of
-padding included, as in PyTorch. (Others leave these out and share among $V - 1$ or $V - 2$.) A token costs
+padding included, as in PyTorch. A token costs
 $-\sum_k q_k \log p_k$, and the loss is the mean over the tokens of the batch that are not padding.
 
 Conventions:
@@ -48,8 +48,8 @@ Conventions:
   overflow.
 
 Cost: no Python loop but over layers and, in `translate`, over steps; so the number of operators depends neither on
-batch nor on lengths. Each layer is computed once for all tokens, and `translate` runs the encoder once. The loss makes
-no tensor of more bytes than the logits, or in half precision than the logits in float32.
+batch nor on lengths. Each layer is computed once for all tokens, and `translate` runs the encoder once. No tensor
+that the loss makes has more bytes than the logits have in float32, or in float64 if they are in float64.
 
 Rules: no ready-made normalisation (`LayerNorm`, `layer_norm`, `GroupNorm`, ...), attention, `nn.Transformer*` or
 cross-entropy; `log_softmax` is allowed. `layer_norm_gradients` uses the formulas and builds no graph. Arguments are
@@ -278,7 +278,8 @@ class Transformer(nn.Module):
     def translate(self, source: torch.Tensor, start: int, steps: int) -> torch.Tensor:
         """The next `steps` tokens after `start`, `(B, steps)`, each the one with the largest logit.
 
-        Any token may be chosen; where it is padding, it is hidden like all padding. `start` is not.
+        Any token may be chosen; where it is padding, it is hidden like all padding. `start` is never padding. In every
+        step the decoder may run over all tokens so far, without a cache.
         """
         # YOUR CODE HERE
         raise NotImplementedError()

@@ -71,6 +71,8 @@ class SuiteRun:
             shown = result.outcome is Outcome.FAILED and result.category != "examples"
             if trial is not None and trial.calls and shown:
                 result.message += f"\n\nthe call   {in_words(trial.calls[-1][0])}"
+                if len(trial.calls) > 1 and not isinstance(call.excinfo.value, CallFailed):
+                    result.message += f"\n           the last of {len(trial.calls)} that this test made"
         elif call.when == "call":
             result.outcome, result.points = Outcome.PASSED, result.max_points
             result.message, result.cause = "", None

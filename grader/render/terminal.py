@@ -194,20 +194,21 @@ def _also(groups: Sequence[Tests], width: int) -> str:
 
 def _diagnosis(verdict: Verdict, width: int) -> str:
     """The mistakes that are named: one, some that it may be, or several at once."""
-    lines = []
-    for number, found in enumerate(verdict.diagnosis, 1):
-        calls = plural(found.of, "failing call")
-        if found.together:
-            lines.append(strong(paragraph(f"  {number}. ", found.says, width)))
-        else:
-            more = "; there may be more" if found.explains < found.of else ""
-            text = f"{found.says} (explains {found.explains} of {calls}{more})"
-            lines.append(strong(paragraph("looks like: ", text, width)))
-    if verdict.diagnosis and (explained := verdict.diagnosis[0].together):
-        count = f"{len(verdict.diagnosis)} mistakes at once"
-        more = f", or more: these explain {explained} of {calls}" if explained < verdict.diagnosis[0].of else ""
-        lines.insert(0, strong(paragraph("looks like ", f"{count}{more}", width)))
-    return "\n".join(lines)
+    if not (found := verdict.diagnosis):
+        return ""
+    first = found[0]
+    explained = first.together or first.explains
+    share = f"{explained} of {plural(first.of, 'failing call')}"
+    more = "; there may be more" if explained < first.of else ""
+    if len(found) == 1:
+        return strong(paragraph("looks like: ", f"{first.says} (explains {share}{more})", width))
+    if first.together:
+        title = f"{len(found)} mistakes at once, which explain {share}{more}"
+    else:
+        title = f"one of these, each of which explains {share}{more}"
+    lines = [paragraph("looks like: ", title, width)]
+    lines += [paragraph(f"  {number}. ", one.says, width) for number, one in enumerate(found, 1)]
+    return "\n".join(map(strong, lines))
 
 
 def _idle(tests: Tests, width: int) -> str:
