@@ -48,8 +48,8 @@ Conventions:
 
 - `q` and `k` are `(B, H, T, D)`, `v` is `(B, H, T, M)`; in the form that is not causal there may be fewer or more
   queries than keys. `directions` are `(m, D)`, the same for all heads. T and m are 1 or more.
-- There is no epsilon anywhere: attention is finite, and right to the rounding of the logarithms, for queries and keys of
-  any size whose $|q|^2$ and $|k|^2$ are finite. The causal form promises this when, within each chunk, no feature's
+- There is no epsilon anywhere: attention is finite, and right to the rounding of the logarithms, for queries and keys
+  of any size whose $|q|^2$ and $|k|^2$ are finite. The causal form promises this when, within each chunk, no feature's
   logarithm differs by more than 80 between keys; from chunk to chunk they may differ by any amount.
 - The maxima are constants: no gradient flows through them. In the attentions' outputs they cancel anyway.
 - Inputs in bfloat16 or float16 are converted to float32 before anything else is done, and everything is computed in
@@ -103,8 +103,8 @@ def wide(*tensors: torch.Tensor) -> list[torch.Tensor]:
 def orthogonal_directions(gaussian: torch.Tensor) -> torch.Tensor:
     """Rows made orthogonal in blocks of D by Gram-Schmidt, in order, with their lengths kept.
 
-    `gaussian` is `(m, D)`, float32 or float64; the rows of each block are linearly independent. m may be smaller than D,
-    and need not be a multiple of it. Returns `(m, D)` in the type of `gaussian`.
+    `gaussian` is `(m, D)`, float32 or float64; the rows of each block are linearly independent. m may be smaller than
+    D, and need not be a multiple of it. Returns `(m, D)` in the type of `gaussian`.
     """
     # YOUR CODE HERE
     raise NotImplementedError()
