@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-theirs = pytest.importorskip("performer_pytorch.performer_pytorch")  # a plain import warns of its old dependencies
+# what performer_pytorch imports still asks distutils for versions
+pytestmark = pytest.mark.filterwarnings("ignore:distutils Version classes")
 
 B, H, T, D, M, F = 2, 3, 11, 5, 7, 13
 
@@ -29,40 +30,47 @@ def close(got, expected, tolerance=1e-12):
     torch.testing.assert_close(got, expected, rtol=tolerance, atol=tolerance)
 
 
-def features(q, k, directions):
+@pytest.fixture(scope="module")
+def theirs():
+    from performer_pytorch import performer_pytorch
+
+    return performer_pytorch
+
+
+def features(theirs, q, k, directions):
     """Their positive features, whose stabilisers differ by factors that cancel."""
     phi_q = theirs.softmax_kernel(q, projection_matrix=directions, is_query=True, eps=0)
     return phi_q, theirs.softmax_kernel(k, projection_matrix=directions, is_query=False, eps=0)
 
 
-def test_features(mine, tokens, directions):
+def test_features(mine, theirs, tokens, directions):
     q, k, _ = tokens
     scale = D**-0.25
-    for x, phi in zip((q, k), features(q, k, directions), strict=True):
+    for x, phi in zip((q, k), features(theirs, q, k, directions), strict=True):
         ratio = mine.log_features(scale * x, directions).exp() / phi
         close(ratio, ratio[..., :1].expand_as(ratio))
 
 
-def test_attention(mine, tokens, directions):
+def test_attention(mine, theirs, tokens, directions):
     q, k, v = tokens
-    close(mine.favor_attention(q, k, v, directions), theirs.linear_attention(*features(q, k, directions), v))
+    close(mine.favor_attention(q, k, v, directions), theirs.linear_attention(*features(theirs, q, k, directions), v))
 
 
 @pytest.mark.parametrize("chunk_size", [1, 4, 64])
-def test_causal(mine, tokens, directions, chunk_size):
+def test_causal(mine, theirs, tokens, directions, chunk_size):
     q, k, v = tokens
-    expected = theirs.causal_linear_attention_noncuda(*features(q, k, directions), v, chunk_size=T, eps=0.0)
+    expected = theirs.causal_linear_attention_noncuda(*features(theirs, q, k, directions), v, chunk_size=T, eps=0.0)
     close(mine.causal_favor_attention(q, k, v, directions, chunk_size), expected)
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_gradients(mine, tokens, directions, causal):
+def test_gradients(mine, theirs, tokens, directions, causal):
     def gradients(form):
         leaves = [x.clone().requires_grad_() for x in tokens]
         return torch.autograd.grad(form(*leaves).sin().sum(), leaves)
 
     def reference(q, k, v):
-        weights = torch.einsum("bhif,bhjf->bhij", *features(q, k, directions))
+        weights = torch.einsum("bhif,bhjf->bhij", *features(theirs, q, k, directions))
         weights = weights.tril() if causal else weights
         return weights @ v / weights.sum(dim=-1, keepdim=True)
 
