@@ -812,17 +812,22 @@ class TestStability:
 class TestEdgeCases:
     @GPT
     def test_full_context(self, submission, draw):
-        """the context can be filled to its last place; one token more is a ValueError, with caches too"""
-        sizes, tokens = {**MODEL, "context": 6, "layers": 1}, draw.integers(0, V, B, T)
+        """the context can be filled to its last place"""
+        sizes, tokens = {**MODEL, "context": 6, "layers": 1}, draw.integers(0, V, B, 6)
         state = parameters(draw, "GPT", context=6, layers=1)
-        got = submission.run(stood_in, sizes, state, tokens[:, :6].clone(), [4, 2])
-        expected = predicted_by_stand_ins(state, tokens[:, :6], layers=1)[0]
-        assert_close(
-            [y for y, _ in got], list(expected.split([4, 2], dim=1)), what="logits of tokens 0 to 3 and 4 to 5"
-        )
-        for lengths in ([7], [4, 3]):
-            with submission.expect_raises(ValueError):
-                submission.run(stood_in, sizes, state, tokens, lengths)
+        got = submission.run(stood_in, sizes, state, tokens, [4, 2])
+        expected = predicted_by_stand_ins(state, tokens, layers=1)[0]
+        what = "logits of tokens 0 to 3 and 4 to 5"
+        assert_close([y for y, _ in got], list(expected.split([4, 2], dim=1)), what=what)
+
+    @GPT
+    @pytest.mark.parametrize("lengths", [[7], [4, 3]], ids=["at once", "with caches"])
+    def test_beyond_the_context(self, submission, draw, lengths):
+        """one token more than the context is a ValueError, with caches too"""
+        sizes, tokens = {**MODEL, "context": 6, "layers": 1}, draw.integers(0, V, B, 7)
+        state = parameters(draw, "GPT", context=6, layers=1)
+        with submission.expect_raises(ValueError):
+            submission.run(stood_in, sizes, state, tokens, lengths)
 
     @GPT
     def test_memory_order(self, submission, draw):
