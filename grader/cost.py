@@ -11,6 +11,7 @@ WORDS = {
     "peak_bytes": "bytes at the peak",
     "largest_bytes": "bytes in the largest tensor",
     "saved_bytes": "bytes saved for backward",
+    "held_bytes": "bytes alive after the call",
     "lines": "lines executed",
     "calls": "functions entered",
     "comparisons": "comparisons",
@@ -28,6 +29,7 @@ class Cost:
     peak_bytes: int | None = None
     largest_bytes: int | None = None
     saved_bytes: int | None = None
+    held_bytes: int | None = None
     lines: int | None = None
     calls: int | None = None
     comparisons: int | None = None

@@ -58,6 +58,23 @@ def test_what_is_saved_for_backward():
     assert cost(lambda: x.detach().exp().sum())["saved_bytes"] == 0
 
 
+def test_what_is_alive_at_the_end():
+    kept = []
+
+    def call(keep):
+        x = torch.ones(1000).exp()
+        if keep:
+            kept.append(x)
+        return x[:2].clone()
+
+    assert cost(call, False)["held_bytes"] == 0  # `cost` drops the result before the meter ends
+    assert cost(call, True)["held_bytes"] == 1000 * FLOAT
+    meter, x = TorchMeter(), torch.ones(100, requires_grad=True)
+    with meter:
+        y = x.exp().exp().sum()
+    assert meter.cost()["held_bytes"] == (2 * 100 + y.numel()) * FLOAT
+
+
 def test_what_backward_frees_leaves_the_peak():
     x = torch.ones(1000, requires_grad=True)
 

@@ -26,8 +26,7 @@ dQ \leftarrow dQ + \text{scale} \cdot dS\, K \qquad dK \leftarrow dK + \text{sca
 Conventions:
 
 - `query` is `(B, H, Tq, D)`, `key` is `(B, H, Tk, D)`, `value` is `(B, H, Tk, M)`, with one token at least; `scale`
-  None means $1/\sqrt D$. A
-  tile has `tile_q` queries and `tile_k` keys; the last ones may have fewer.
+  None means $1/\sqrt D$. A tile has `tile_q` queries and `tile_k` keys; the last ones may have fewer.
 - `mask`, `(B, Tk)` of bool, is True where there is a key and False at padding, which may stand anywhere.
 - `causal`: query $i$ sees the keys $j \le i + T_k - T_q$, so that the *last* query sees all keys.
 - Hidden logits are $-\infty$. A query that sees no key has the output 0, the log-sum-exp $-\infty$ and the gradients 0.
@@ -35,7 +34,7 @@ Conventions:
   once, to the types of `value` and of the inputs. Other types stay.
 
 Cost: two products of the size of $QK^T$ forward, five backward; with `causal` the tiles that are hidden altogether
-are skipped. The number of operators grows with the number of tiles alone. For autograd nothing is saved but `query`,
+are skipped. The number of operators grows with the number of tiles alone. For autograd nothing is kept but `query`,
 `key`, `value`, the output, `lse` and the mask (`save_for_backward` takes None too). Gradients of gradients are not
 asked for.
 
