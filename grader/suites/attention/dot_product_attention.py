@@ -369,10 +369,11 @@ class TestStability:
     def test_half_precision_weights(self, submission, draw):
         """the weights of half precision are float32"""
         query, key, value = tokens(draw, dtype=torch.bfloat16)
-        got, values = submission.run(rounded, "attention_weights", query, key, causal=True)
+        call = {"causal": True, "scale": 0.3}
+        got, values = submission.run(rounded, "attention_weights", query, key, **call)
         assert_equal(got, [torch.float32], what="type of the weights")
         reason = "float32 sums are off by up to 1e-5"
-        expected = [explicit(query, key, value, causal=True)[0]]
+        expected = [explicit(query, key, value, **call)[0]]
         assert_close(values, expected, what="[weights]", rtol=1e-5, atol=1e-6, reason=reason)
 
     @OUTPUT
@@ -617,6 +618,15 @@ MISTAKES = [
         },
     ),
     Mistake(
+        "query-scaled-in-half",
+        "queries are scaled in half precision, which rounds them; take them to float32 first",
+        {
+            "    query, key = wide(query, key)\n    scale = query.shape[-1] ** -0.5 if scale is None else scale\n"
+            "    logits = scale * query": "    scale = query.shape[-1] ** -0.5 if scale is None else scale\n"
+            "    query, key = wide(scale * query, key)\n    logits = query"
+        },
+    ),
+    Mistake(
         "weights-rounded-to-half",
         "the weights are rounded to half precision before they meet the values; round once, at the end",
         {
@@ -646,6 +656,16 @@ MISTAKES = [
         "row-sum-missing",
         "dS is P dP without the row's sum of P dP; a constant added to all logits of a row must have the gradient 0",
         {"weights * (d_weights - (weights * d_weights).sum(dim=-1, keepdim=True))": "weights * d_weights"},
+    ),
+    Mistake(
+        "query-gradient-unscaled",
+        "dQ lacks the scale, and dK has it; the logits are the scaled dot products, so both have it",
+        {"d_query = scale * d_logits": "d_query = d_logits"},
+    ),
+    Mistake(
+        "key-gradient-unscaled",
+        "dK lacks the scale, and dQ has it; the logits are the scaled dot products, so both have it",
+        {"d_key = scale * d_logits": "d_key = d_logits"},
     ),
     Mistake(
         "gradients-unscaled",
