@@ -50,6 +50,16 @@ def parts(solution: str) -> tuple[Part, ...]:
     return tuple(found)
 
 
+def given(solution: str) -> tuple[str, ...]:
+    """The signatures of what a learner finds complete: public top-level functions and classes that are no part."""
+    own = {part.name for part in parts(solution)}
+    return tuple(
+        signature(node)
+        for node in ast.parse(solution).body
+        if isinstance(node, Definition) and node.name not in own and not node.name.startswith("_")
+    )
+
+
 def functions(node: Definition) -> list[tuple[str, Function]]:
     """The functions of a definition with their qualified names: itself, or its methods."""
     if isinstance(node, Function):

@@ -32,6 +32,15 @@ class Doubler:
         ### BEGIN SOLUTION
         return double(x)
         ### END SOLUTION
+
+
+def check(x, *, strict: bool = False):
+    """Whether it can be doubled (given)."""
+    return _anything(x)
+
+
+def _anything(x):
+    return True
 '''
 STUB = "# YOUR CODE HERE\n    raise NotImplementedError()\n"
 CARD = """EXERCISE = Exercise(

@@ -450,6 +450,7 @@ def test_show(kit):
     assert "Write double, which maps x to 2 · x." in text
     assert ">>> double(2)" in text
     assert "parts:\n  def double(x)\n  class Doubler\n" in text
+    assert "given, complete in the file:\n  def check(x, *, strict=False)\n" in text
     assert "not allowed: torch.optim\n" in text
     assert "best after: adamw (not passed)\n" in text
     assert "hint: write your answer into `exercises/attention/rope.py`, then `grade rope`" in text
@@ -458,6 +459,7 @@ def test_show(kit):
         {"name": "double", "signature": "def double(x)"},
         {"name": "Doubler", "signature": "class Doubler"},
     ]
+    assert data["given"] == ["def check(x, *, strict=False)"]
     assert data["statement"].startswith("# Rope\n")
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 import fake_kit
 import pytest
+from rich.console import Console
 
 from grader import catalog
 from grader.progress import DAY, Standing
 from grader.render import overview
-from grader.render.statement import for_terminal, formula
+from grader.render.statement import Statement, for_terminal, formula
 from grader.render.terminal import WORDS, plainest_first, render, status_line
 from grader.render.text import cut, indent, safe
 from grader.verdict import BrokenRule, Cause, Diagnosis, Outcome, Status
@@ -140,6 +141,19 @@ def test_the_plainest_test_comes_first():
     ]
     order = [test.name.split("::")[1] for test in plainest_first(tests)]
     assert order == ["test_examples[statement]", "test_second", "test_third", "test_huge", "test_cost"]
+
+
+def test_where_several_parts_fail_the_first_of_them_comes_first():
+    tests = [
+        wrong("TestExamples::test_examples[statement]", category="examples", part="statement"),
+        fake_kit.result("TestValues::test_begin", part="begin"),
+        fake_kit.result("TestValues::test_middle", part="middle"),
+        wrong("TestValues::test_end", part="end"),
+        wrong("TestStability::test_huge", category="stability", part="middle"),
+        wrong("TestEdgeCases::test_empty", category="edge_cases", part="middle"),
+    ]
+    order = [test.name.split("::")[1] for test in plainest_first(tests)]
+    assert order == ["test_empty", "test_huge", "test_examples[statement]", "test_end"]
 
 
 def test_titles_that_end_in_their_case_do_not_say_it_twice():
@@ -323,6 +337,7 @@ def test_ago(seconds, words):
         (r"I - \tfrac\Delta2 A", "I - (Δ / 2) A"),
         (r"Q \in \mathbb R^{T_q \times D}", "Q ∈ R^(T_q × D)"),
         (r"p_{ij} = \frac{e^{S_{ij}}}{\sum_l e^{S_{il}}}", "p_ij = e^(S_ij) / (Σ_l e^(S_il))"),
+        (r"A \mathbf 1 + K^T \mathbf 1", "A 1 + K^T 1"),
         (r"\frac1T \sum_t p_{ti}", "(1 / T) Σ_t p_ti"),
         (r"\unknown x", r"\unknown x"),
     ],
@@ -334,6 +349,15 @@ def test_formulas_become_symbols(tex, text):
 def test_formulas_side_by_side_stand_one_below_the_other():
     text = for_terminal("$$i = a_i \\quad\nf = a_f \\qquad g_t = 3 \\quad (t \\in S)$$\n")
     assert "i = a_i\nf = a_f\ng_t = 3   (t ∈ S)\n" in text
+
+
+def test_long_lines_of_examples_are_not_broken():
+    example = f">>> {' + '.join(['number'] * 12)}"
+    console = Console(width=40)
+    with console.capture() as capture:
+        console.print(Statement(f"Words that go on for longer than the width of forty.\n\n{example}\n12\n"), crop=False)
+    assert f"\n{example}\n12\n" in capture.get()
+    assert max(map(len, capture.get().replace(example, "").splitlines())) <= 40
 
 
 def test_examples_and_formulas_survive_markdown():

@@ -21,11 +21,11 @@ def show(entry: Entry, as_json: bool) -> None:
     session = Session.anywhere()
     standings = session.standings()
     solution = entry.solution.read_text(encoding="utf-8")
-    parts = source.parts(solution)
     if as_json:
         more = {
             "statement": source.statement(solution),
-            "parts": [{"name": part.name, "signature": part.signature} for part in parts],
+            "parts": [{"name": part.name, "signature": part.signature} for part in source.parts(solution)],
+            "given": list(source.given(solution)),
             "forbid": list(entry.card.forbid),
             "needs": list(entry.card.needs),
         }
@@ -33,15 +33,14 @@ def show(entry: Entry, as_json: bool) -> None:
         return
     _print_statement(source.statement(solution), session)
     passed = {name for name, standing in standings.items() if standing.passed}
-    session.screen.result(_facts(entry, parts, passed, session))
+    session.screen.result(_facts(entry, solution, passed, session))
 
 
 def _print_statement(statement: str, session: Session) -> None:
     # rich comes in here only: importing its Markdown takes as long as the whole dashboard
     from rich.console import Console
-    from rich.markdown import Markdown
 
-    from grader.render.statement import for_terminal
+    from grader.render.statement import Statement
 
     # rich ignores a width without a height where TERM is "dumb"
     console = Console(
@@ -51,17 +50,20 @@ def _print_statement(statement: str, session: Session) -> None:
         force_terminal=session.screen.colour,
     )
     with console.capture() as capture:
-        console.print(Markdown(for_terminal(statement), code_theme="ansi_dark", hyperlinks=False))
+        console.print(Statement(statement), crop=False)
     text = "\n".join(line.rstrip() for line in capture.get().splitlines())
     session.screen.result(
         re.sub(r"\n(?:(?:\x1b\[[0-9;]*m|\s)*\n){2,}", "\n\n", text)
     )  # rich pads code with blank lines
 
 
-def _facts(entry: Entry, parts: tuple[source.Part, ...], passed: set[str], session: Session) -> str:
+def _facts(entry: Entry, solution: str, passed: set[str], session: Session) -> str:
     width, card = session.screen.width, entry.card
     lines = ["", f"{strong(card.title)} ({card.level}, {card.minutes} min)", "", "parts:"]
-    lines += [paragraph("", part.signature, width, by=2) for part in parts]
+    lines += [paragraph("", part.signature, width, by=2) for part in source.parts(solution)]
+    if given := source.given(solution):
+        lines += ["", "given, complete in the file:"]
+        lines += [paragraph("", signature, width, by=2) for signature in given]
     if card.forbid:
         lines += ["", paragraph("not allowed: ", ", ".join(card.forbid), width)]
     if card.after:

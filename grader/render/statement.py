@@ -8,6 +8,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import ClassVar
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.markdown import CodeBlock, Markdown, MarkdownElement
+from rich.syntax import Syntax
 
 SYMBOLS = {
     "leftarrow": "←", "rightarrow": "→", "to": "→", "cdot": "·", "times": "×", "odot": "⊙", "otimes": "⊗", "le": "≤",
@@ -27,6 +32,27 @@ EXAMPLE = re.compile(r"^>>> .*(?:\n(?!\n).*)*(?:\n\n>>> .*(?:\n(?!\n).*)*)*", re
 MATRIX = re.compile(r"\\begin\{(\w?matrix|cases|array)\}(.*?)\\end\{\1\}")
 FORMULA = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
 INLINE = re.compile(r"(?<![\\$`\w])\$([^$\n]+(?:\n[^$\n]+)?)\$(?![\w$])")
+
+
+class Example(CodeBlock):
+    """A fenced block; Python's lines are never broken, so that they can be pasted."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if self.lexer_name != "python":
+            yield from super().__rich_console__(console, options)
+            return
+        text = Syntax("", "python", theme=self.theme).highlight(str(self.text).rstrip())
+        text.no_wrap, text.overflow = True, "ignore"
+        yield text
+
+
+class Statement(Markdown):
+    """A statement, to be printed by rich without cropping."""
+
+    elements: ClassVar[dict[str, type[MarkdownElement]]] = {**Markdown.elements, "fence": Example}
+
+    def __init__(self, statement: str) -> None:
+        super().__init__(for_terminal(statement), code_theme="ansi_dark", hyperlinks=False)
 
 
 def for_terminal(markdown: str) -> str:
@@ -63,7 +89,7 @@ def formula(tex: str) -> str:
     """TeX with its commonest commands as the characters they stand for; the rest stays as it is."""
     tex = re.sub(rf"\\(?:{PLAIN})\s*\{{([^{{}}]*)\}}(?=\\?[A-Za-z])", r"\1 ", tex)
     tex = re.sub(rf"\\(?:{PLAIN})\s*\{{([^{{}}]*)\}}", r"\1", tex)
-    tex = re.sub(rf"\\(?:{PLAIN})\s+([A-Za-z])(?![A-Za-z])", r"\1", tex)
+    tex = re.sub(rf"\\(?:{PLAIN})\s+(\w)(?!\w)", r"\1", tex)
     tex = re.sub(rf"\\({'|'.join(ACCENTS)})(?![A-Za-z])\s*(?:\{{([A-Za-z])\}}|([A-Za-z]))", _accent, tex)
     tex = re.sub(r"\\([A-Za-z]+)", _symbol, tex)
     tex = re.sub(r"_\{(\w+)\}|\^\{(\w)\}", lambda match: f"_{match[1]}" if match[1] else f"^{match[2]}", tex)

@@ -135,12 +135,18 @@ def _about(test: TestResult) -> str:
 
 
 def plainest_first(tests: Tests) -> list[TestResult]:
-    """The failing tests: the worked examples, which the learner can read, then by category, in the suite's order."""
+    """The failing tests: the worked examples, which the learner can read, then by category, in the suite's order.
 
-    def rank(test: TestResult) -> int:
-        return PLAINEST.index(test.category) if test.category in PLAINEST else len(PLAINEST)
+    Where several parts fail, those of the first of them come before: others may fail for it alone.
+    """
+    wrong = [test for test in tests if _is_wrong(test)]
+    failing = {test.part for test in wrong if test.category != EXAMPLES}
+    root = next((test.part for test in tests if test.part in failing), None) if len(failing) > 1 else None
 
-    return sorted((test for test in tests if _is_wrong(test)), key=rank)
+    def rank(test: TestResult) -> tuple[bool, int]:
+        return test.part != root, PLAINEST.index(test.category) if test.category in PLAINEST else len(PLAINEST)
+
+    return sorted(wrong, key=rank)
 
 
 def _failures(verdict: Verdict, width: int, verbose: bool) -> list[str]:
