@@ -197,18 +197,22 @@ def _factor(a: Any, b: Any, close: Close) -> str | None:
 
 
 def _familiar(factor: float, shape: tuple[int, ...]) -> str:
-    """What a factor may come from, if it is one of the usual suspects."""
-    for size in dict.fromkeys(shape):
+    """What a factor may come from: all of the usual suspects that fit."""
+    found: dict[int, str] = {}
+    for size in dict.fromkeys(size for size in shape if size > 1):
         names = {
-            float(size): f"{size}",
-            1 / size: f"1/{size}",
-            size**0.5: f"sqrt({size})",
-            size**-0.5: f"1/sqrt({size})",
+            "": float(size),
+            f" = 1/{size}": 1 / size,
+            f" = sqrt({size})": size**0.5,
+            f" = 1/sqrt({size})": size**-0.5,
         }
-        for value, name in names.items():
-            if size > 1 and math.isclose(factor, value, rel_tol=1e-4):
-                return f" = {name}, where {size} is the size of an axis"
-    return ""
+        for name, value in names.items():
+            if math.isclose(factor, value, rel_tol=1e-4):
+                found[size] = name
+    if not found:
+        return ""
+    where = " and ".join(map(str, found)) + (" are sizes of axes" if len(found) > 1 else " is the size of an axis")
+    return f"{''.join(found.values())}, where {where}"
 
 
 def _moved(a: Any, b: Any, close: Close) -> str | None:

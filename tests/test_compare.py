@@ -149,6 +149,8 @@ NAN_ROW = X.clone()
 NAN_ROW[1] = math.nan
 SHAPES = {
     "factor": (X * 0.5, X, "times a constant factor of 0.5 = 1/sqrt(4), where 4 is the size of an axis"),
+    "size": (X * 4, X, "times a constant factor of 4, where 4 is the size of an axis"),
+    "two sizes": (X[:2] * 2, X[:2], "times a constant factor of 2 = sqrt(4), where 2 and 4 are sizes of axes"),
     "plain factor": (X * 0.7, X, "times a constant factor of 0.7"),
     "offset": (X + 2, X, "plus a constant of 2"),
     "sign": (-X, X, "with the opposite sign"),
