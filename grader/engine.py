@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from grader.catalog import Entry
 from grader.errors import Fault, SubmissionError, UsageError
 from grader.plugin import collect, examples, run
 from grader.plugin.calls import Result, Runner, Source
+from grader.plugin.run import SuiteRun
 from grader.plugin.submission import Submission, Trial, missing_message, trace
 from grader.sandbox import layers, rules
 from grader.sandbox.host import Pool
@@ -224,10 +225,12 @@ class _Grading:
         order = self.order
         submission = Submission(runner, reference, self.file, self.parts, order.seed)
         shown = examples.collect(self.solution)
-        suite = run.SuiteRun(submission, order.seed, order.device, order.part, order.performance, shown)
+        suite = SuiteRun(submission, order.seed, order.device, order.part, order.performance, shown)
         suite.first, suite.stop = order.first, order.stop
         suite.missing = {name: missing_message(name, self.file) for name in self.missing}
         run.run(order.entry, suite)
+        if suite.broken:
+            self._doubt(suite, reference)
         verdict = self.verdict
         verdict.tests = suite.results
         verdict.points = sum(test.points for test in suite.results)
@@ -244,6 +247,15 @@ class _Grading:
         if trials and order.diagnose and verdict.status is not Status.RULE_BROKEN:
             self.notify("looking for the mistake")
             self._diagnose(runner, reference, trials)
+
+    def _doubt(self, suite: SuiteRun, reference: Runner) -> None:
+        """Raises Fault when a test that ended in an exception of its own does so on the solution too."""
+        submission = Submission(reference, reference, self.file, self.parts, suite.seed)
+        own = replace(suite, submission=submission, only=suite.broken, missing={}, broken={}, trials={})
+        run.run(self.order.entry, own)
+        for name, detail in own.broken.items():
+            what = f"{name} breaks on the kit's own solution with seed {suite.seed}"
+            raise Fault(f"the suite of {self.order.entry.path} is wrong: {what}: {detail}")
 
     def _diagnose(self, runner: Runner, reference: Runner, trials: list[Trial]) -> None:
         """Name the mistake, note what depends on earlier calls, and prepare the script that repeats the failure."""

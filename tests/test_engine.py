@@ -11,7 +11,7 @@ import pytest
 from grader import catalog, source
 from grader.diagnosis import Memory
 from grader.engine import Engine
-from grader.errors import UsageError
+from grader.errors import Fault, UsageError
 from grader.plugin import collect
 from grader.plugin.calls import Call, Result
 from grader.verdict import Cause, Outcome, Status, from_json
@@ -52,6 +52,21 @@ def test_the_same_seed_gives_the_same_verdict(grade):
     other = told(4)
     assert [(name, outcome) for name, outcome, _ in told(3)] == [(name, outcome) for name, outcome, _ in other]
     assert told(3) != other  # other numbers, the same verdict
+
+
+def test_a_test_that_breaks_on_the_solution_too_is_no_mistake_of_the_learner(grade, monkeypatch):
+    other = "def maximum_gap(nums):\n    return [1]\n"
+    monkeypatch.setattr(collect.load(GAP), "oracle", lambda nums: 1 // 0)
+    with pytest.raises(Fault, match=r"is wrong: TestValues::test_random.* with seed 0: ZeroDivisionError"):
+        grade("maximum_gap", other, performance=False)
+
+
+def test_a_result_that_breaks_a_test_is_a_mistake_of_the_learner(grade):
+    text = 'def retention(*arguments):\n    """Neither output nor state."""\n    return 5\n'
+    verdict = grade("mamba", f"{catalog.find('mamba').solution.read_text()}\n\n{text}", performance=False)
+    (test,) = [test for test in verdict.tests if test.name == "TestValues::test_linear_attention"]
+    assert test.message.startswith("the result is not of the form that the statement asks for\nTypeError: ")
+    assert verdict.status is Status.FAILED
 
 
 def test_a_named_mistake(grade):

@@ -78,7 +78,13 @@ def test_a_scaffold_with_variants_passes(kit):
 
 BROKEN = {
     "a wrong solution": ("solution", "return x * x", "return x * x + 1e-3", "the solution does not pass with seed 0"),
-    "a seed that matters": ("suite", "assert_close(sub", "assert x < 2.9\n        assert_close(sub", "the solution does not pass with seed"),
+    "a seed that matters": ("suite", "assert_close(sub", "assert x < 2.9\n        assert_close(sub", "breaks on the kit's own solution with seed"),
+    "a probe without words": (
+        "suite",
+        "\n\nclass Test",
+        "\n\nfrom grader.exercise import probe\n\n\n@probe\ndef twice(module):\n    return 2\n\n\nclass Test",
+        "probe `twice` has no docstring",
+    ),
     "a mistake that passes": ("suite", '"return x + x"', '"return x * x * 1"', "mistake `doubled` passes"),
     "an edit that does not match": ("suite", '{"return x * x"', '{"return y * y"', "0 places instead of one hold"),
     "a mistake that does not compile": ("suite", '"return x + x"', '"return x +"', "mistake invalid syntax"),

@@ -82,7 +82,11 @@ def structure() -> list[Problem]:
 def check(entry: Entry) -> Finding:
     """Points 2 to 6 for one exercise."""
     with TemporaryDirectory() as folder, Engine() as engine:
-        return _Check(entry, engine, Path(folder)).run()
+        checks = _Check(entry, engine, Path(folder))
+        try:
+            return checks.run()
+        except Fault as error:
+            return checks.broken(error)
 
 
 class _Check:
@@ -97,9 +101,8 @@ class _Check:
     def run(self) -> Finding:
         try:
             mistakes: list[Mistake] = collect.load(self.entry).MISTAKES
-        except (Fault, AttributeError) as error:
-            self._say(str(error), f"mend {_relative(self.entry.suite)}")
-            return Finding(self.entry.path, 0, 0, 0, 0, tuple(self.problems))
+        except AttributeError as error:
+            return self.broken(error)
         self._card()
         if not source.parts(self.solution):
             self._say("the solution has no part", "put code between ### BEGIN SOLUTION and ### END SOLUTION")
@@ -116,6 +119,11 @@ class _Check:
         self._mutants()
         variants = self._variants()
         return Finding(self.entry.path, len(self.tests), len(mistakes), self.named, variants, tuple(self.problems))
+
+    def broken(self, error: Exception) -> Finding:
+        """What is found where the suite itself does not work."""
+        self._say(str(error), f"mend {_relative(self.entry.suite)}")
+        return Finding(self.entry.path, 0, 0, 0, 0, tuple(self.problems))
 
     def _say(self, what: str, mend: str) -> None:
         self.problems.append(Problem(self.entry.path, what, mend))
@@ -149,6 +157,9 @@ class _Check:
         except graphlib.CycleError as error:
             circle = ", ".join(entry.slug for entry in error.args[1])
             self._say(f"`after` leads around in a circle: {circle}", mend)
+        for name, value in vars(collect.load(self.entry)).items():
+            if getattr(value, "__probe__", False) and not value.__doc__:
+                self._say(f"probe `{name}` has no docstring", "say what it gives: it is shown under a failing call")
         if not CITED.search(source.statement(self.solution)):
             self._say("the statement cites no source", f"name authors and year in {_relative(self.entry.solution)}")
 
@@ -276,7 +287,8 @@ def _relative(path: Path) -> str:
 def fingerprint(entry: Entry) -> str:
     """What a finding depends on: the exercise's own files, its mutation score and the whole engine."""
     own = [entry.solution, entry.suite, *record.variants(entry)]
-    engine = sorted(path for path in catalog.PACKAGE.rglob("*.py") if not APART & set(path.parts))
+    inside = {path: path.relative_to(catalog.PACKAGE).parts for path in catalog.PACKAGE.rglob("*.py")}
+    engine = sorted(path for path, parts in inside.items() if not APART & set(parts))
     score = json.dumps(record.known(entry))
     return source.fingerprint(score, *(path.read_text(encoding="utf-8") for path in [*own, *engine]))
 

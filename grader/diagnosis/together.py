@@ -51,10 +51,12 @@ class _Search:
         for item in self.items:
             if len(self.found) >= MOST or self.stuck == STUCK or self.replay.looked > self.end:
                 break
-            new = () if self._explained([item]) else self._more(item)
-            self.found += new
-            if new or self._explained([item]):
-                self.done.append(item)
+            if not self._explained([item]):
+                new = self._more(item)
+                self.found += new
+                if not new:
+                    continue
+            self.done.append(item)
         return self.found[:MOST]
 
     def _explained(self, items: list[Failing], *new: Mistake) -> list[Failing]:

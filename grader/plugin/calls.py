@@ -23,6 +23,7 @@ from grader.verdict import Cause
 IMPORT_LIMIT = 10.0
 SHORT_LIMIT = 1.0  # after a time-out: what hangs, hangs in every test
 PATIENCE = 60.0  # seconds that the calls of one submission may take together before limits become short
+MOST_TENSORS = 4  # of a dict that are shown one by one
 KEPT_BYTES = 32 << 20  # arguments of one call that are kept for a replay
 
 
@@ -225,7 +226,8 @@ def probe_spec(function: Callable[..., Any]) -> dict[str, Any]:
     modules: dict[str, str] = {}
     _collect(function, sources, modules)
     meter = "meter" in inspect.signature(function).parameters
-    return {"source": "\n".join(sources.values()), "modules": modules, "meter": meter}
+    says = (inspect.getdoc(function) or "").partition("\n\n")[0].replace("\n", " ")
+    return {"source": "\n".join(sources.values()), "modules": modules, "meter": meter, "says": says}
 
 
 def _collect(function: Callable[..., Any], sources: dict[str, str], modules: dict[str, str]) -> None:
@@ -254,11 +256,13 @@ def slim(call: Call) -> Call | None:
 
 
 def in_words(call: Call, width: int = 300) -> str:
-    """`f(float32 (2, 3), 5)`: a call with its arguments described."""
+    """`f(float32 (2, 3), 5)`: a call with its arguments described, and under a probe what it gives."""
     args = [_word(tree) for tree in call.args]
     args += [f"{name}={_word(tree)}" for name, tree in call.kwargs["dict"]]
     text = f"{call.name}({', '.join(args)})"
-    return text if len(text) <= width else f"{text[: width - 5]} ...)"
+    text = text if len(text) <= width else f"{text[: width - 5]} ...)"
+    says = call.probe["says"] if call.probe else ""
+    return f"{text}\n{call.name}: {says}" if says else text
 
 
 def _word(tree: Any) -> str:
@@ -270,10 +274,16 @@ def _word(tree: Any) -> str:
     if not isinstance(tree, dict):
         return repr(tree)
     ((kind, inner),) = tree.items()
-    if kind in ("tensor", "array"):
+    if _is_array(tree):
         return f"{inner[0]} {tuple(inner[1])}"
+    if kind == "dict" and len(inner) > MOST_TENSORS and all(_is_array(value) for _, value in inner):
+        return f"{{{len(inner)} tensors by name}}"
     if kind == "dict":
         return "{" + ", ".join(f"{_word(key)}: {_word(value)}" for key, value in inner[:8]) + "}"
     if kind in ("tuple", "set", "frozenset"):
         return f"{'' if kind == 'tuple' else kind}({', '.join(map(_word, inner[:8]))})"
     return f"{kind} {inner}"[:60]
+
+
+def _is_array(tree: Any) -> bool:
+    return isinstance(tree, dict) and not tree.keys().isdisjoint(("tensor", "array"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
+from textwrap import indent
 
 import pytest
 
@@ -16,6 +18,8 @@ from grader.plugin.collect import Test
 from grader.plugin.submission import CallFailed, Submission, Trial, Waiting
 from grader.verdict import Cause, Outcome, TestResult
 
+BESIDE = 11 * " "  # under what stands behind `the call`
+
 
 @dataclass
 class SuiteRun:
@@ -27,11 +31,13 @@ class SuiteRun:
     part: str | None
     performance: bool
     examples: tuple[examples.Examples, ...]
+    only: Container[str] | None = None  # names of tests; None means all
     first: tuple[str, ...] = ()
     stop: bool = False
     results: list[TestResult] = field(default_factory=list)
     trials: dict[str, Trial] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)  # part -> what to say
+    broken: dict[str, str] = field(default_factory=dict)  # tests that ended in an exception of their own
     fault: str = ""
 
     def __post_init__(self) -> None:
@@ -46,6 +52,8 @@ class SuiteRun:
         return sorted(wanted, key=lambda test: rank.get(test.unrun.name, len(rank)))
 
     def _wanted(self, result: TestResult) -> bool:
+        if self.only is not None and result.name not in self.only:
+            return False
         return self.part in (None, result.part) and (self.performance or result.category != "performance")
 
     def seeded(self, test: str) -> int:
@@ -66,13 +74,13 @@ class SuiteRun:
         result = self._result[test.unrun.name]
         result.seconds += call.duration
         if call.excinfo is not None:
-            self._record(result, call.excinfo.value)
             trial = self.trials.get(result.name)
+            self._record(result, call.excinfo.value)
             shown = result.outcome is Outcome.FAILED and result.category != "examples"
             if trial is not None and trial.calls and shown:
-                result.message += f"\n\nthe call   {in_words(trial.calls[-1][0])}"
+                result.message += f"\n\nthe call   {indent(in_words(trial.calls[-1][0]), BESIDE).lstrip()}"
                 if len(trial.calls) > 1 and not isinstance(call.excinfo.value, CallFailed):
-                    result.message += f"\n           the last of {len(trial.calls)} that this test made"
+                    result.message += f"\n{BESIDE}the last of {len(trial.calls)} that this test made"
         elif call.when == "call":
             result.outcome, result.points = Outcome.PASSED, result.max_points
             result.message, result.cause = "", None
@@ -97,6 +105,7 @@ class SuiteRun:
             if not isinstance(error, Mismatch):
                 detail = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
                 result.message = f"the result is not of the form that the statement asks for\n{detail[:500]}"
+                self.broken[result.name] = detail
 
 
 class _Skipped(Exception):

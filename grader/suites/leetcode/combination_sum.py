@@ -59,6 +59,7 @@ def listed(module, candidates, target):
 
 @probe
 def listed_all(module, problems):
+    """The combinations of each problem, in one order."""
     return [listed(module, candidates, target) for candidates, target in problems]
 
 

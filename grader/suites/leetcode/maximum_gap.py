@@ -50,6 +50,7 @@ EXERCISE = Exercise(
 
 @probe
 def gaps(module, cases):
+    """The gap of each list of numbers."""
     return [module.maximum_gap(nums) for nums in cases]
 
 

@@ -51,16 +51,19 @@ EXERCISE = Exercise(
 
 @probe
 def encoded(module, merges, special, text, allow_special):
+    """The ids of a text."""
     return module.Tokenizer(merges, special).encode(text, allow_special=allow_special)
 
 
 @probe
 def encoded_by_default(module, merges, special, text):
+    """The ids of a text when nothing is said about special tokens."""
     return module.Tokenizer(merges, special).encode(text)
 
 
 @probe
 def decoded(module, merges, special, ids):
+    """The text of ids."""
     return module.Tokenizer(merges, special).decode(ids)
 
 
@@ -72,6 +75,7 @@ def trained(module, text, vocab_size, special, sample):
 
 @probe
 def there_and_back(module, merges, special, text, allow_special):
+    """A text, encoded and decoded again."""
     tokenizer = module.Tokenizer(merges, special)
     return tokenizer.decode(tokenizer.encode(text, allow_special=allow_special))
 

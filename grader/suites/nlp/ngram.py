@@ -98,6 +98,7 @@ def distributions(module, name, counts, vocabulary, n, settings, contexts, words
 
 @probe
 def totals(module, counts, vocabulary, n, contexts):
+    """The total count behind each context."""
     model = module.NGramModel(counts, vocabulary, n)
     return {context: model.total(context) for context in contexts}
 
@@ -130,6 +131,7 @@ def with_toy(module, name, table, vocabulary, n, *args):
 
 @probe
 def with_toy_each(module, name, table, vocabulary, n, cases):
+    """A function's results on a model of given probabilities."""
     return [getattr(module, name)(toy(table, vocabulary, n), *args) for args in cases]
 
 

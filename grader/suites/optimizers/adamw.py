@@ -165,6 +165,7 @@ def around_a_step(module, name, start, grads, hyper):
 
 @probe
 def without_parameters(module, name):
+    """An optimizer that is given no parameters."""
     return getattr(module, name)([], lr=0.1)
 
 
