@@ -35,7 +35,7 @@ SEED ?= $(shell date +%s)
 fuzz: $(VENV)/.test
 	FUZZ=long $(BIN)/python -m pytest tests/fuzz --hypothesis-seed=$(SEED) --hypothesis-show-statistics
 
-# An hour or more: verdicts that must not flip under load, 2,000 verdicts in one process, 200 kills. SOAK="--times 5 adamw"
+# Hours: verdicts that must not flip under load, 2,000 verdicts in one process, 200 kills. SOAK="--times 5 adamw"
 soak: $(VENV)/.test
 	$(BIN)/python benchmarks/soak.py $(SOAK)
 
