@@ -436,7 +436,8 @@ class TestPerformance:
         mask = torch.ones(B, 96, dtype=torch.bool)
         cost = submission.measure(differentiable, *arguments, mask=mask, tile_q=16, tile_k=32).cost
         limit = 4 * B * H * (64 * (D + M + 1) + 96 * (D + M)) + B * 96
-        assert_cost(cost, "held_bytes", at_most=limit, why="query, key, value, output, log-sum-exp and mask")
+        for metric in ("saved_bytes", "held_bytes"):  # what autograd saves, the inputs too, and what else stays alive
+            assert_cost(cost, metric, at_most=limit, why="query, key, value, output, log-sum-exp and mask")
 
 
 TILE = "            S = tile_logits(query, key, rows, columns, mask, causal, scale)  # (B, H, Cq, Ck)\n"
@@ -625,6 +626,14 @@ MISTAKES = [
         "autograd goes through the tiled forward, which saves the weights of every tile; write the backward",
         {
             "return FlashAttention.apply(query, key, value, mask, causal, scale, tile_q, tile_k)": "return flash_forward(query, key, value, mask, causal, scale, tile_q, tile_k)[0]"
+        },
+    ),
+    Mistake(
+        "scaled-query-saved-too",
+        "a scaled query is saved beside the query; what the backward can compute again is not kept",
+        {
+            "ctx.save_for_backward(query, key, value, output, lse, mask)": "ctx.save_for_backward(query, key, value, output, lse, mask, query * query.shape[-1] ** -0.5)",
+            "*ctx.saved_tensors, *ctx.settings)": "*ctx.saved_tensors[:6], *ctx.settings)",
         },
     ),
     Mistake(
