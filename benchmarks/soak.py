@@ -26,7 +26,7 @@ import faults  # noqa: E402
 from grader import catalog, source  # noqa: E402
 from grader.authoring.check import jobs_here  # noqa: E402
 from grader.authoring.record import variants  # noqa: E402
-from grader.catalog import Entry  # noqa: E402
+from grader.catalog import Exercise  # noqa: E402
 from grader.engine import Engine  # noqa: E402
 from grader.plugin import collect  # noqa: E402
 from grader.verdict import Outcome, Status  # noqa: E402
@@ -45,10 +45,10 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=KILLS)
     parser.add_argument("--seed", type=int, default=SEED)
     options = parser.parse_args()
-    entries = [catalog.find(slug) for slug in options.slugs] or list(catalog.entries())
+    exercises = [catalog.find(slug) for slug in options.slugs] or list(catalog.exercises())
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        wrong = flips(entries, options.times, options.load, place) if options.times else 0
+        wrong = flips(exercises, options.times, options.load, place) if options.times else 0
         wrong += leaks(options.verdicts, options.seed, place)
         wrong += killed(options.kills, options.seed, place)
     say(f"\n{wrong} wrong" if wrong else "\nnothing wrong")
@@ -70,43 +70,43 @@ def row(*cells: object) -> None:
 class Case:
     """An answer whose verdict hangs on time: what it is, and what every grading must say."""
 
-    entry: Entry
+    exercise: Exercise
     kind: str
     name: str
     text: str
     status: Status
 
 
-def cases(engine: Engine, entry: Entry, folder: Path) -> Iterator[Case]:
+def cases(engine: Engine, exercise: Exercise, folder: Path) -> Iterator[Case]:
     """The solution, the slowest right answer in another style, and the mistakes that only cost too much."""
-    solution = entry.solution.read_text(encoding="utf-8")
-    yield Case(entry, "solution", entry.slug, solution, Status.PASSED)
-    seconds = {file: timed(engine, entry, file.read_text(encoding="utf-8"), folder) for file in variants(entry)}
+    solution = exercise.solution.read_text(encoding="utf-8")
+    yield Case(exercise, "solution", exercise.slug, solution, Status.PASSED)
+    seconds = {file: timed(engine, exercise, file.read_text(encoding="utf-8"), folder) for file in variants(exercise)}
     slowest = max(seconds, key=seconds.__getitem__)
-    yield Case(entry, "slowest right", slowest.stem, slowest.read_text(encoding="utf-8"), Status.PASSED)
-    for mistake in collect.load(entry).MISTAKES:
+    yield Case(exercise, "slowest right", slowest.stem, slowest.read_text(encoding="utf-8"), Status.PASSED)
+    for mistake in collect.load(exercise).MISTAKES:
         text = source.apply(mistake, solution)
-        if graded(engine, entry, text, folder, performance=False)[0] is not Status.PASSED:
+        if graded(engine, exercise, text, folder, performance=False)[0] is not Status.PASSED:
             continue
-        status = graded(engine, entry, text, folder)[0]
-        yield Case(entry, "too costly", mistake.name, text, Status.FAILED if status is Status.PASSED else status)
+        status = graded(engine, exercise, text, folder)[0]
+        yield Case(exercise, "too costly", mistake.name, text, Status.FAILED if status is Status.PASSED else status)
 
 
-def timed(engine: Engine, entry: Entry, text: str, folder: Path) -> float:
+def timed(engine: Engine, exercise: Exercise, text: str, folder: Path) -> float:
     """Seconds that a grading takes, the better of two."""
     seconds = []
     for _ in range(2):
         start = time.perf_counter()
-        graded(engine, entry, text, folder)
+        graded(engine, exercise, text, folder)
         seconds.append(time.perf_counter() - start)
     return min(seconds)
 
 
-def graded(engine: Engine, entry: Entry, text: str, folder: Path, **options) -> tuple[Status, str]:
+def graded(engine: Engine, exercise: Exercise, text: str, folder: Path, **options) -> tuple[Status, str]:
     """The status, and the tests that did not pass."""
-    file = folder / f"{entry.slug}.py"
+    file = folder / f"{exercise.slug}.py"
     file.write_text(text, encoding="utf-8")
-    verdict = engine.grade(entry, file, diagnose=False, **options)
+    verdict = engine.grade(exercise, file, diagnose=False, **options)
     failed = [f"{test.name} ({test.cause})" for test in verdict.tests if test.outcome is Outcome.FAILED]
     return verdict.status, ", ".join(failed)
 
@@ -123,14 +123,14 @@ def load(busy: bool) -> Iterator[None]:
             idler.wait()
 
 
-def flips(entries: list[Entry], times: int, loads: Sequence[str], folder: Path) -> int:
+def flips(exercises: list[Exercise], times: int, loads: Sequence[str], folder: Path) -> int:
     """Grade each case so many times under each load; returns the verdicts that were not as they must be."""
     say(f"verdicts of {times} gradings; busy is with {jobs_here()} cores kept busy\n")
     row("exercise", "answer", "what it is", "must be", "load", "verdicts", "median", "slowest", "flips")
     row("---", "---", "---", "---", "---", "---", "--:", "--:", "--:")
     total, details = 0, []
     with Engine() as engine:
-        for case in [case for entry in entries for case in cases(engine, entry, folder)]:
+        for case in [case for exercise in exercises for case in cases(engine, exercise, folder)]:
             for how in loads:
                 with load(busy=how == "busy"):
                     verdicts, seconds = repeated(engine, case, times, folder)
@@ -138,7 +138,7 @@ def flips(entries: list[Entry], times: int, loads: Sequence[str], folder: Path) 
                 wrong = times - counts[case.status]
                 total += wrong
                 row(
-                    case.entry.slug, case.name, case.kind, case.status, how,
+                    case.exercise.slug, case.name, case.kind, case.status, how,
                     ", ".join(f"{count} {status}" for status, count in counts.items()),
                     f"{statistics.median(seconds):.2f} s", f"{max(seconds):.2f} s", wrong,
                 )  # fmt: skip
@@ -157,7 +157,7 @@ def repeated(engine: Engine, case: Case, times: int, folder: Path) -> tuple[list
     verdicts, seconds = [], []
     for seed in range(times):
         start = time.perf_counter()
-        verdicts.append(graded(engine, case.entry, case.text, folder, seed=seed))
+        verdicts.append(graded(engine, case.exercise, case.text, folder, seed=seed))
         seconds.append(time.perf_counter() - start)
     return verdicts, seconds
 
@@ -180,7 +180,7 @@ def leaks(verdicts: int, seed: int, folder: Path) -> int:
         for number, (answer, status) in enumerate(faults.grade_many(engine, verdicts, folder, seed=seed), 1):
             if status is not answer.status:
                 wrong += 1
-                say(f"{answer.entry.slug}, {answer.name}: {status} instead of {answer.status}")
+                say(f"{answer.exercise.slug}, {answer.name}: {status} instead of {answer.status}")
             if number % max(1, verdicts // 10) == 0 or number == 50:
                 held(number, temporary, wrong)
     held("the end", temporary, wrong)

@@ -70,9 +70,9 @@ def cold(folder: Path):
     command(GRADE, "init", str(workspace), cwd=folder)
     answers = {}
     for slug in ("adamw", "maximum_gap"):
-        entry = catalog.find(slug)
-        answers[slug] = workspace / entry.stub_path
-        answers[slug].write_text(entry.solution.read_text(encoding="utf-8"), encoding="utf-8")
+        exercise = catalog.find(slug)
+        answers[slug] = workspace / exercise.stub_path
+        answers[slug].write_text(exercise.solution.read_text(encoding="utf-8"), encoding="utf-8")
     jobs = {
         "import torch": [sys.executable, "-c", "import torch"],
         "adamw": [*GRADE, "adamw"],
@@ -167,26 +167,26 @@ def private(pid: int) -> float:
 def warm(folder: Path):
     """Verdicts in a warm process, as in watch mode."""
     with Engine() as engine:
-        for entry in catalog.entries():
-            engine.grade(entry, entry.solution)
-            plain = median(lambda entry=entry: engine.grade(entry, entry.solution, performance=False), WARM)
-            full = median(lambda entry=entry: engine.grade(entry, entry.solution), 3)
-            tests = len(engine.grade(entry, entry.solution, performance=False).tests)
-            first, again = failing(engine, entry, folder)
-            yield entry.slug, str(tests), *map(seconds, (plain, full, first, again))
+        for exercise in catalog.exercises():
+            engine.grade(exercise, exercise.solution)
+            plain = median(lambda exercise=exercise: engine.grade(exercise, exercise.solution, performance=False), WARM)
+            full = median(lambda exercise=exercise: engine.grade(exercise, exercise.solution), 3)
+            tests = len(engine.grade(exercise, exercise.solution, performance=False).tests)
+            first, again = failing(engine, exercise, folder)
+            yield exercise.slug, str(tests), *map(seconds, (plain, full, first, again))
 
 
-def failing(engine: Engine, entry: catalog.Entry, folder: Path) -> tuple[float, float]:
+def failing(engine: Engine, exercise: catalog.Exercise, folder: Path) -> tuple[float, float]:
     """Medians over the first mistakes, without performance tests: with nothing known of the other mistakes' results,
     and as in a session that saves again.
     """
-    file = folder / f"{entry.slug}.py"
+    file = folder / f"{exercise.slug}.py"
     firsts, agains = [], []
-    for mistake in collect.load(entry).MISTAKES[:5]:
-        file.write_text(source.apply(mistake, entry.solution.read_text(encoding="utf-8")), encoding="utf-8")
+    for mistake in collect.load(exercise).MISTAKES[:5]:
+        file.write_text(source.apply(mistake, exercise.solution.read_text(encoding="utf-8")), encoding="utf-8")
         engine.memory.results.clear()
-        firsts.append(median(lambda: engine.grade(entry, file, performance=False), 1))
-        agains.append(median(lambda: engine.grade(entry, file, performance=False), 3))
+        firsts.append(median(lambda: engine.grade(exercise, file, performance=False), 1))
+        agains.append(median(lambda: engine.grade(exercise, file, performance=False), 3))
     return statistics.median(firsts), statistics.median(agains)
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from grader import diagnosis, repro, source
-from grader.catalog import Entry
 from grader.errors import Fault, SubmissionError, UsageError
-from grader.plugin import collect, examples, run
-from grader.plugin.calls import Result, Runner, Source
+from grader.exercise import Exercise
+from grader.plugin import collect, run
 from grader.plugin.run import SuiteRun
-from grader.plugin.submission import Submission, Trial, missing_message, trace
+from grader.remote.calls import Code, Result, Runner
+from grader.remote.submission import Submission, Trial, missing_message, trace
 from grader.sandbox import layers, rules
 from grader.sandbox.host import Pool
 from grader.sandbox.inside.lockdown import Limits
@@ -43,7 +43,7 @@ class Order:
     stop         run nothing more after the first failure: only the status is wanted
     """
 
-    entry: Entry
+    exercise: Exercise
     file: Path
     seed: int = 0
     device: str = "cpu"
@@ -72,7 +72,7 @@ class Engine:
         self.pool = Pool(self.tiers.pop(0))
         self.repro: str | None = None
         self.failed: list[Trial] = []  # the failed tests of the last grading, with their calls
-        self.memory = diagnosis.Memory()
+        self.memory = diagnosis.Recall()
 
     def __enter__(self) -> Engine:
         return self
@@ -87,46 +87,45 @@ class Engine:
     def tier(self) -> str:
         return self.pool.tier
 
-    def warm(self, entry: Entry) -> None:
+    def warm(self, exercise: Exercise) -> None:
         """Start the sandbox that an exercise needs, import the suite meanwhile, and wait.
 
         A tier that does not work here gives way to the next.
         """
-        self.pool.zygote(packages(entry))
-        collect.load(entry)
+        self.pool.zygote(exercise.packages)
+        collect.load(exercise)
         while True:
             try:
-                return self.pool.zygote(packages(entry)).wait()
+                return self.pool.zygote(exercise.packages).wait()
             except Fault:
                 if not self.tiers:
                     raise
                 self.pool.close()
                 self.pool = Pool(self.tiers.pop(0), gpu=self.pool.gpu)
 
-    def name(self, entry: Entry, trials: list[Trial]) -> list[Diagnosis]:
+    def name(self, exercise: Exercise, trials: list[Trial]) -> list[Diagnosis]:
         """The mistakes that explain failed tests of an earlier grading."""
-        case = _case(entry, entry.solution.read_text(encoding="utf-8"))
-        source = Source(case.solution, f"{entry.slug}.py")
-        runner = Runner(self.pool.zygote(packages(entry)), source, self.limits, timeout=entry.card.timeout)
+        code = Code(exercise.text, f"{exercise.slug}.py")
+        runner = Runner(self.pool.zygote(exercise.packages), code, self.limits, timeout=exercise.card.timeout)
         try:
-            replay = diagnosis.Replay(case, runner, self.memory)
+            replay = diagnosis.Replay(exercise, runner, self.memory)
             return diagnosis.name(replay, replay.failing(trials))
         finally:
             runner.close()
 
-    def grade(self, entry: Entry, file: Path, *, notify: Callable[[str], None] = quiet, **how: Any) -> Verdict:
+    def grade(self, exercise: Exercise, file: Path, *, notify: Callable[[str], None] = quiet, **how: Any) -> Verdict:
         """Grade one file; `how` is what an Order says beyond that.
 
         Never raises for what is in the file; raises Fault when the kit is broken.
         """
-        order = Order(entry, file, **how)
+        order = Order(exercise, file, **how)
         started = time.perf_counter()
         if (order.device == "cuda") != self.pool.gpu:  # only a sandbox that is to use the GPU sees it
             self.pool.close()
             self.pool = Pool(self.pool.tier, gpu=order.device == "cuda")
         self.repro, self.failed = None, []
         verdict = Verdict(
-            entry.path, str(file), Status.ERROR, seed=order.seed, device=order.device, isolation=self.tier
+            exercise.path, str(file), Status.ERROR, seed=order.seed, device=order.device, isolation=self.tier
         )
         try:
             submission = source.read(file)
@@ -138,23 +137,18 @@ class Engine:
         return verdict
 
 
-def _case(entry: Entry, solution: str) -> diagnosis.Case:
-    suite: Any = collect.load(entry)
-    return diagnosis.Case(entry, solution, suite.MISTAKES)
-
-
 class _Grading:
     """The state of one grading."""
 
     def __init__(
-        self, engine: Engine, order: Order, file: source.Submission, verdict: Verdict, notify: Callable[[str], None]
+        self, engine: Engine, order: Order, file: source.Answer, verdict: Verdict, notify: Callable[[str], None]
     ) -> None:
         self.engine, self.order, self.file, self.verdict, self.notify = engine, order, file, verdict, notify
-        self.solution = order.entry.solution.read_text(encoding="utf-8")
-        self.parts = source.parts(self.solution)
-        self.card = order.entry.card
+        self.solution = order.exercise.text
+        self.parts = order.exercise.parts
+        self.card = order.exercise.card
         if order.part is not None and order.part not in (names := [p.name for p in self.parts]):
-            raise UsageError(f"no part `{order.part}` in {order.entry.path}; its parts are {', '.join(names)}")
+            raise UsageError(f"no part `{order.part}` in {order.exercise.path}; its parts are {', '.join(names)}")
         stubs = file.stubs()
         self.stubs = {name: stubs[name] for part in self.parts for name in part.stubs if name in stubs}
         wanted = [part for part in self.parts if order.part in (None, part.name)]
@@ -178,9 +172,9 @@ class _Grading:
     def _only(self, status: Status, message: str) -> None:
         self.verdict.status, self.verdict.message = status, message
 
-    def _runner(self, src: Source) -> Runner:
+    def _runner(self, src: Code) -> Runner:
         return Runner(
-            self.engine.pool.zygote(packages(self.order.entry)),
+            self.engine.pool.zygote(self.order.exercise.packages),
             src,
             self.engine.limits,
             device=self.order.device,
@@ -191,11 +185,11 @@ class _Grading:
 
     def _run_suite(self) -> None:
         self.notify("starting the sandbox")
-        self.engine.warm(self.order.entry)
+        self.engine.warm(self.order.exercise)
         self.verdict.isolation = self.engine.tier
         filename = self.file.path.name
-        mine = Source(self.file.text, filename, tuple(self.card.forbid), tuple(self.stubs))
-        runner, reference = self._runner(mine), self._runner(Source(self.solution, filename))
+        mine = Code(self.file.text, filename, tuple(self.card.forbid), tuple(self.stubs))
+        runner, reference = self._runner(mine), self._runner(Code(self.solution, filename))
         try:
             self.notify("running the tests")
             if not self._refused(runner.load()):
@@ -224,11 +218,10 @@ class _Grading:
     def _test(self, runner: Runner, reference: Runner) -> None:
         order = self.order
         submission = Submission(runner, reference, self.file, self.parts, order.seed)
-        shown = examples.collect(self.solution)
-        suite = SuiteRun(submission, order.seed, order.device, order.part, order.performance, shown)
+        suite = SuiteRun(submission, order.seed, order.device, order.part, order.performance)
         suite.first, suite.stop = order.first, order.stop
         suite.missing = {name: missing_message(name, self.file) for name in self.missing}
-        run.run(order.entry, suite)
+        run.run(order.exercise, suite)
         if suite.broken:
             self._doubt(suite, reference)
         verdict = self.verdict
@@ -252,15 +245,14 @@ class _Grading:
         """Raises Fault when a test that ended in an exception of its own does so on the solution too."""
         submission = Submission(reference, reference, self.file, self.parts, suite.seed)
         own = replace(suite, submission=submission, only=suite.broken, missing={}, broken={}, trials={})
-        run.run(self.order.entry, own)
+        run.run(self.order.exercise, own)
         for name, detail in own.broken.items():
             what = f"{name} breaks on the kit's own solution with seed {suite.seed}"
-            raise Fault(f"the suite of {self.order.entry.path} is wrong: {what}: {detail}")
+            raise Fault(f"the suite of {self.order.exercise.path} is wrong: {what}: {detail}")
 
     def _diagnose(self, runner: Runner, reference: Runner, trials: list[Trial]) -> None:
         """Name the mistake, note what depends on earlier calls, and prepare the script that repeats the failure."""
-        case = _case(self.order.entry, self.solution)
-        replay = diagnosis.Replay(case, reference, self.engine.memory)
+        replay = diagnosis.Replay(self.order.exercise, reference, self.engine.memory)
         failing = replay.failing(trials)
         stateful = diagnosis.stateful(runner, failing)
         for test in self.verdict.tests:
@@ -305,8 +297,3 @@ def _import_hint(loaded: Result) -> str:
     if "relative import" in error.text:
         return "\n\nhint: the file is graded by itself; import from installed packages only"
     return "\n\nhint: grading runs without this package; the exercise does not need it"
-
-
-def packages(entry: Entry) -> tuple[str, ...]:
-    """What the sandbox of an exercise imports before it forks."""
-    return ("torch", "numpy", "torch.utils.flop_counter") if "torch" in entry.card.needs else tuple(entry.card.needs)

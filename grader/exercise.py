@@ -1,86 +1,117 @@
-"""What a suite declares: its card, its probes and its catalogue of mistakes.
-
-Layer 0: plain data, no imports from the kit, nothing heavy. A suite's card holds
-literals only, so that `grader.catalog` can read it as text without importing anything.
-"""
+"""One exercise: where its files are, and all that is read and derived from them, each once. Layer 1."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+from grader import card, mistake, source
+from grader.card import Card
+from grader.errors import Fault
+from grader.mistake import Equivalent, Mistake
 
-
-class Level(StrEnum):
-    WARM_UP = "warm-up"
-    CORE = "core"
-    STRETCH = "stretch"
+PUZZLES = "leetcode"  # the track whose stubs lie at the top level
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Exercise:
-    """The card of an exercise.
-
-    title       what the exercise is called in lists
-    level       "warm-up", "core" or "stretch"
-    minutes     how long a prepared candidate needs for all parts
-    hints       at least three, from a nudge to nearly the answer, no solution code
-    follow_ups  (question, model answer) pairs, as an interviewer would go on
-    after       slugs that are best solved first
-    forbid      what the statement's rules exclude; see `grader.sandbox.inside.forbidden`
-    needs       the pip packages that an answer may import ("torch", "numpy")
-    timeout     seconds for one call of the learner's code
-    composes    any of its mistakes may be planted together, for a bug hunt; all of them are named
+    """
+    track, slug  what it is called; the slug is unique
+    suites       the folder of all suites
+    content      the folder that holds `solutions`, `exercises` and `leetcode`
     """
 
-    title: str
-    level: str
-    minutes: int
-    hints: tuple[str, ...]
-    follow_ups: tuple[tuple[str, str], ...]
-    after: tuple[str, ...] = ()
-    forbid: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ("torch",)
-    timeout: float = 5.0
-    composes: bool = False
+    track: str
+    slug: str
+    suites: Path = field(repr=False, compare=False)
+    content: Path = field(repr=False, compare=False)
 
+    @property
+    def path(self) -> str:
+        """`optimizers/adamw`, the name in verdicts."""
+        return f"{self.track}/{self.slug}"
 
-@dataclass(frozen=True)
-class Mistake:
-    """One way people get the exercise wrong, as an edit of the solution's text.
+    # --- files ---
 
-    name   kebab-case, unique in the suite
-    says   what the learner is told: what was done, and what is right, in one sentence
-    edits  {old: new}; each `old` occurs exactly once in the solution file
-    alone  where the exercise `composes`: it shares its place with another mistake, and is planted by itself
-    """
+    @property
+    def folder(self) -> Path:
+        """What its author writes, the solution aside."""
+        return self.suites / self.track / self.slug
 
-    name: str
-    says: str
-    edits: dict[str, str]
-    alone: bool = False
+    @property
+    def suite(self) -> Path:
+        return self.folder / "suite.py"
 
+    @property
+    def solution(self) -> Path:
+        return self.content / "solutions" / self.track / f"{self.slug}.py"
 
-@dataclass(frozen=True)
-class Equivalent:
-    """Mechanical edits of the solution that no test can tell from it, found by `grade dev mutate`.
+    @property
+    def stub(self) -> Path:
+        """The stub as it is handed out."""
+        return self.content / self.stub_path
 
-    reason  why the result is the same, in one sentence
-    edits   {old: new} or {old: (new, new)}; each is a mutant, and each `old` occurs exactly once in the solution file
-    """
+    @property
+    def stub_path(self) -> Path:
+        """Where the learner's file lies, relative to a workspace."""
+        folder = Path(PUZZLES) if self.track == PUZZLES else Path("exercises") / self.track
+        return folder / f"{self.slug}.py"
 
-    reason: str
-    edits: dict[str, str | tuple[str, ...]]
+    # --- what they hold ---
 
+    @cached_property
+    def card(self) -> Card:
+        return card.read(self.folder / "card.toml")
 
-def probe(function: Function) -> Function:
-    """Mark a function of a suite as one that runs beside the learner's code.
+    @cached_property
+    def text(self) -> str:
+        """The solution's. Raises Fault when it cannot be read."""
+        try:
+            return self.solution.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise Fault(f"the solution of `{self.path}` cannot be read: {error}") from error
 
-    Its source crosses into the sandbox: it must return plain data and hold no expectation.
-    It sees the modules its suite imports (`torch`, `numpy as np`, `math`) and other probes.
-    """
-    function.__probe__ = True  # type: ignore[attr-defined]
-    return function
+    @cached_property
+    def statement(self) -> str:
+        """Markdown."""
+        return source.statement(self.text)
+
+    @cached_property
+    def parts(self) -> tuple[source.Part, ...]:
+        """What the learner writes, in the order of the text."""
+        return source.parts(self.text)
+
+    @cached_property
+    def given(self) -> tuple[str, ...]:
+        """The signatures of what the learner finds complete."""
+        return source.given(self.text)
+
+    @cached_property
+    def stub_text(self) -> str:
+        """What the learner starts from."""
+        return source.stub(self.text)
+
+    @cached_property
+    def examples(self) -> tuple[source.Examples, ...]:
+        """The worked examples, which are the visible tests."""
+        return source.examples(self.text)
+
+    @cached_property
+    def mistakes(self) -> tuple[Mistake, ...]:
+        return mistake.read_mistakes(self.folder / "mistakes.diff")
+
+    @cached_property
+    def equivalents(self) -> tuple[Equivalent, ...]:
+        return mistake.read_equivalents(self.folder / "equivalent.diff")
+
+    @property
+    def styles(self) -> dict[str, Path]:
+        """Correct answers in other styles, by name."""
+        return {file.stem: file for file in sorted((self.folder / "accepted").glob("*.py"))}
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """What its sandbox imports before it forks."""
+        needs = self.card.needs
+        return ("torch", "numpy", "torch.utils.flop_counter") if "torch" in needs else needs

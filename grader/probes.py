@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from grader.exercise import probe
+from grader.suite import probe
 
 
 @probe

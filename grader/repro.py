@@ -6,7 +6,7 @@ import base64
 import json
 from pathlib import Path
 
-from grader.plugin.calls import Call
+from grader.remote.calls import Call
 
 TEMPLATE = '''"""Repeats a failing call of {name} on {file}. Set a breakpoint in your code and run this file."""
 

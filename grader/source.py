@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
-import functools
+import doctest
 import hashlib
 import os
 import re
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grader.errors import SubmissionError
-from grader.exercise import Mistake
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 MAX_BYTES = 1 << 20
@@ -37,7 +36,6 @@ def stub(solution: str) -> str:
     return REGION.sub(lambda match: f"{match[1]}# YOUR CODE HERE\n{match[1]}raise NotImplementedError()\n", solution)
 
 
-@functools.lru_cache(64)
 def parts(solution: str) -> tuple[Part, ...]:
     """The parts of a solution, in the order of its text."""
     empty = ast.parse(stub(solution))
@@ -97,7 +95,7 @@ def signature(node: Definition) -> str:
 
 
 @dataclass(frozen=True)
-class Submission:
+class Answer:
     """A learner's file that parsed: its text, and what in it is still a stub or missing."""
 
     path: Path
@@ -140,7 +138,7 @@ class Submission:
             return name
 
 
-def read(path: Path) -> Submission:
+def read(path: Path) -> Answer:
     """Read and parse a learner's file. Raises SubmissionError with the message the learner needs."""
     return parse(path, decode(path))
 
@@ -176,14 +174,14 @@ def decode(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def parse(path: Path, text: str) -> Submission:
+def parse(path: Path, text: str) -> Answer:
     if not text.strip():
         raise SubmissionError(f"`{path.name}` is empty\n\nhint: `grade reset {path.stem}` brings the stub back")
     try:
         # compile() finds more than ast.parse(): `return` outside a function, `await` outside async
         with warnings.catch_warnings(action="ignore"):  # with the line as it is, which a terminal might obey
             compile(text, path.name, "exec", dont_inherit=True)
-            return Submission(path, text, ast.parse(text))
+            return Answer(path, text, ast.parse(text))
     except SyntaxError as error:
         raise SubmissionError(_syntax_message(path, error)) from None
     except (RecursionError, MemoryError, ValueError, OverflowError) as error:
@@ -203,20 +201,6 @@ def _syntax_message(path: Path, error: SyntaxError) -> str:
     return f"{type(error).__name__}: {error.msg} ({where})\n\n    {line.strip()[:200]}\n    {caret[:200]}"
 
 
-def apply(mistake: Mistake, solution: str) -> str:
-    """The solution with a mistake planted. Raises ValueError when an old text does not occur exactly once."""
-    for old, new in mistake.edits.items():
-        solution = edited(solution, old, new, mistake.name)
-    return solution
-
-
-def edited(solution: str, old: str, new: str, name: str) -> str:
-    """The solution with one edit. Raises ValueError when the old text does not occur exactly once."""
-    if (count := solution.count(old)) != 1:
-        raise ValueError(f"`{name}`: {count} places instead of one hold {old!r}")
-    return solution.replace(old, new)
-
-
 def answer(text: str) -> str:
     """A solution as it is shown: without the markers and the statement."""
     with warnings.catch_warnings(action="ignore"):
@@ -229,6 +213,27 @@ def answer(text: str) -> str:
 def statement(text: str) -> str:
     """The module docstring of a solution or stub: Markdown."""
     return ast.get_docstring(ast.parse(text)) or ""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The examples of one docstring; `part` is the definition that it belongs to, if any."""
+
+    part: str
+    examples: tuple[doctest.Example, ...]
+
+
+def examples(solution: str) -> tuple[Examples, ...]:
+    """The examples of a solution's docstrings: the statement's first, then each definition's."""
+    parser = doctest.DocTestParser()
+    tree = ast.parse(solution)
+    nodes = [tree, *(node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef))]
+    found = []
+    for node in nodes:
+        found_here = tuple(parser.get_examples(ast.get_docstring(node, clean=True) or ""))
+        if found_here:
+            found.append(Examples(getattr(node, "name", ""), found_here))
+    return tuple(found)
 
 
 def diff(mine: str, solution: str) -> str:

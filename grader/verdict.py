@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from typing import Any
 
 VERSION = 1
@@ -19,14 +19,6 @@ class Status(StrEnum):
     TIMEOUT = "timeout"
     OUT_OF_MEMORY = "out_of_memory"
     CRASHED = "crashed"
-
-
-class ExitCode(IntEnum):
-    PASSED = 0
-    NOT_PASSED = 1
-    USAGE = 2
-    FAULT = 3  # the kit's own
-    INTERRUPTED = 130
 
 
 class Outcome(StrEnum):

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from grader.catalog import Entry
+from grader.exercise import Exercise
 from grader.workspace import Workspace
 
 DEBOUNCE = 200  # milliseconds in which the several writes of one save count as one
@@ -49,21 +49,21 @@ Event = Saved | Key | Failed
 class Actions(Protocol):
     """What the loop asks for. None of it may raise what the learner can cause."""
 
-    def grade(self, entry: Entry) -> None: ...
-    def hint(self, entry: Entry) -> None: ...
+    def grade(self, exercise: Exercise) -> None: ...
+    def hint(self, exercise: Exercise) -> None: ...
     def show_list(self) -> None: ...
-    def choose(self, besides: Entry | None) -> Entry | None: ...
+    def choose(self, besides: Exercise | None) -> Exercise | None: ...
     def say(self, text: str) -> None: ...
 
 
 class Watch:
-    """The loop. With `entry` it follows one exercise, without one whichever was saved last."""
+    """The loop. With `exercise` it follows one exercise, without one whichever was saved last."""
 
     def __init__(
-        self, workspace: Workspace, entries: Sequence[Entry], actions: Actions, *, entry: Entry | None = None
+        self, workspace: Workspace, exercises: Sequence[Exercise], actions: Actions, *, exercise: Exercise | None = None
     ) -> None:
-        self.workspace, self.entries, self.actions = workspace, entries, actions
-        self.current, self.pinned = entry, entry is not None
+        self.workspace, self.exercises, self.actions = workspace, exercises, actions
+        self.current, self.pinned = exercise, exercise is not None
         self.events: queue.Queue[Event] = queue.Queue()
 
     def loop(self) -> None:
@@ -78,7 +78,7 @@ class Watch:
 
     def _handle(self, batch: Sequence[Event]) -> bool:
         """Whether to go on. Saves that piled up during a grading count once: only the latest text can be graded."""
-        saved: Entry | None = None
+        saved: Exercise | None = None
         for event in batch:
             if isinstance(event, Failed):
                 raise event.error
@@ -91,11 +91,11 @@ class Watch:
             self.actions.grade(saved)
         return True
 
-    def _followed(self, path: Path) -> Entry | None:
-        candidates = [self.current] if self.pinned and self.current else self.entries
+    def _followed(self, path: Path) -> Exercise | None:
+        candidates = [self.current] if self.pinned and self.current else self.exercises
         # some systems report a path with its links resolved (/private/var for /var on macOS)
         real = path.resolve()
-        return next((entry for entry in candidates if real == self.workspace.file(entry).resolve()), None)
+        return next((exercise for exercise in candidates if real == self.workspace.file(exercise).resolve()), None)
 
     def _press(self, key: str) -> bool:
         if key == "q":

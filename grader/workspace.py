@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from grader import catalog, source
-from grader.catalog import Entry
-from grader.errors import Fault, UsageError
+from grader import catalog
+from grader.errors import UsageError
+from grader.exercise import PUZZLES, Exercise
 
 STATE = ".grade"
 
@@ -31,9 +31,9 @@ class Workspace:
     def database(self) -> Path:
         return self.state / "progress.db"
 
-    def file(self, entry: Entry) -> Path:
+    def file(self, exercise: Exercise) -> Path:
         """Where the learner's answer to an exercise lies, whether or not it is there."""
-        return self.root / entry.stub_path
+        return self.root / exercise.stub_path
 
     def make_state(self) -> Path:
         """Create `.grade/`, which ignores itself in git. Raises OSError."""
@@ -54,10 +54,10 @@ def find(start: Path) -> Workspace:
     """The workspace that holds a folder. Raises UsageError when there is none above it."""
     start = start.absolute()
     for folder in (start, *start.parents):
-        if (folder / STATE).is_dir() or all((folder / name).is_dir() for name in ("exercises", catalog.PUZZLES)):
+        if (folder / STATE).is_dir() or all((folder / name).is_dir() for name in ("exercises", PUZZLES)):
             return Workspace(folder)
     raise UsageError(
-        f"no workspace in `{start}` or above it: no `{STATE}/`, and no `exercises/` next to `{catalog.PUZZLES}/`\n\n"
+        f"no workspace in `{start}` or above it: no `{STATE}/`, and no `exercises/` next to `{PUZZLES}/`\n\n"
         "hint: `grade init DIR` writes the stubs into a new one, or change into the one you have"
     )
 
@@ -71,29 +71,18 @@ class Initialised:
     kept: list[Path] = field(default_factory=list)
 
 
-def init(folder: Path, entries: Iterable[Entry] | None = None) -> Initialised:
+def init(folder: Path, exercises: Iterable[Exercise] | None = None) -> Initialised:
     """Write the stubs that are not there yet. Raises UsageError when the folder cannot be written."""
     done = Initialised(Workspace(folder.absolute()))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         done.workspace.make_state()
-        for entry in catalog.entries() if entries is None else entries:
-            path = done.workspace.file(entry)
-            (done.written if _write_new(path, stub_text(entry)) else done.kept).append(path)
+        for exercise in catalog.exercises() if exercises is None else exercises:
+            path = done.workspace.file(exercise)
+            (done.written if _write_new(path, exercise.stub_text) else done.kept).append(path)
     except OSError as error:
         raise _cannot_write(Path(error.filename or folder), error) from None
     return done
-
-
-def stub_text(entry: Entry) -> str:
-    """What the learner starts from.
-
-    Derived from the solution, which the committed stub equals: in a clone that stub is the learner's own file.
-    """
-    try:
-        return source.stub(entry.solution.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise Fault(f"the solution of `{entry.path}` cannot be read: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -105,9 +94,9 @@ class Reset:
     changed: bool
 
 
-def reset(workspace: Workspace, entry: Entry) -> Reset:
+def reset(workspace: Workspace, exercise: Exercise) -> Reset:
     """Bring the stub back and keep the old file as `adamw.py.bak`, `.bak1`, ... Raises UsageError."""
-    path, stub = workspace.file(entry), stub_text(entry)
+    path, stub = workspace.file(exercise), exercise.stub_text
     try:
         if path.is_dir():
             raise UsageError(f"`{shown(path)}` is a folder; move it away first")

@@ -24,10 +24,10 @@ def grade(engine, tmp_path):
     """Grade a text (or bytes) as an answer to an exercise."""
 
     def run(slug, answer, **options):
-        entry = catalog.find(slug)
+        exercise = catalog.find(slug)
         file = tmp_path / f"{slug}.py"
         file.write_bytes(answer if isinstance(answer, bytes) else answer.encode())
-        return engine.grade(entry, file, **options)
+        return engine.grade(exercise, file, **options)
 
     return run
 

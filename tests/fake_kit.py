@@ -80,7 +80,7 @@ def use(root: Path, monkeypatch) -> None:
     write(root)
     monkeypatch.setattr(catalog, "SUITES", root / "suites")
     monkeypatch.setattr(catalog, "content", lambda: root)
-    catalog.entries.cache_clear()
+    catalog.exercises.cache_clear()
 
 
 def result(name="TestValues::test_double[one]", outcome=Outcome.PASSED, **rest):
@@ -123,10 +123,10 @@ class Engine:
     def close(self):
         self.closed = True
 
-    def grade(self, entry, file, *, seed=0, device="cpu", part=None, performance=True, notify=lambda _: None):
+    def grade(self, exercise, file, *, seed=0, device="cpu", part=None, performance=True, notify=lambda _: None):
         notify("running the tests")
         self.calls.append(
-            dict(entry=entry.path, file=file, seed=seed, device=device, part=part, performance=performance)
+            dict(exercise=exercise.path, file=file, seed=seed, device=device, part=part, performance=performance)
         )
         if Engine.raises is not None:
             raise Engine.raises
@@ -135,7 +135,7 @@ class Engine:
         if "demo" in Path(file).parts:
             status = Status.FAILED
         self.repro = Engine.script if status is Status.FAILED else None
-        return verdict(status, entry.path, file, seed=seed)
+        return verdict(status, exercise.path, file, seed=seed)
 
 
 def use_engine(monkeypatch) -> type[Engine]:

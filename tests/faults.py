@@ -21,10 +21,11 @@ from pathlib import Path
 from adversarial.processes import below
 
 from grader import catalog, source
-from grader.catalog import PACKAGE, Entry
+from grader.catalog import PACKAGE
 from grader.engine import Engine
+from grader.exercise import Exercise
 from grader.plugin import collect
-from grader.progress import Progress
+from grader.store import Store
 from grader.verdict import Status
 
 GRADE = [sys.executable, "-c", "from grader.cli import main; main()"]
@@ -39,7 +40,7 @@ class Answer:
     """A text, and what every grading of it must say."""
 
     name: str
-    entry: Entry
+    exercise: Exercise
     text: str
     status: Status
     timeout: float | None = None
@@ -49,9 +50,9 @@ def answers() -> list[Answer]:
     """Right, wrong, crashing, hanging and greedy ones."""
     found = []
     for slug in SLUGS:
-        entry = catalog.find(slug)
-        right = entry.solution.read_text(encoding="utf-8")
-        wrong = source.apply(collect.load(entry).MISTAKES[0], right)
+        exercise = catalog.find(slug)
+        right = exercise.solution.read_text(encoding="utf-8")
+        wrong = source.apply(collect.load(exercise).MISTAKES[0], right)
         part = source.parts(right)[0].name
 
         def instead(body: str, part: str = part) -> str:
@@ -62,22 +63,22 @@ def answers() -> list[Answer]:
             return f"{right}\n\nright = {part}\n\n\ndef {part}(*args):\n    if len(args[0]) == 1:\n        {body}\n    return right(*args)\n"
 
         found += [
-            Answer("right", entry, right, Status.PASSED),
-            Answer("right again", entry, right + "\n", Status.PASSED),
-            Answer("wrong", entry, wrong, Status.FAILED),
-            Answer("raising", entry, instead("raise ValueError('no')"), Status.FAILED),
-            Answer("exiting", entry, instead("import os; os._exit(3)"), Status.CRASHED),
-            Answer("segfault", entry, instead("import ctypes; ctypes.string_at(0)"), Status.CRASHED),
-            Answer("hanging", entry, at_times("while True: pass"), Status.TIMEOUT, timeout=0.1),
-            Answer("greedy", entry, instead("return len(bytearray(20 << 30))"), Status.OUT_OF_MEMORY),
-            Answer("printing", entry, "print('x' * 100_000)\n" + instead("raise KeyError"), Status.FAILED),
+            Answer("right", exercise, right, Status.PASSED),
+            Answer("right again", exercise, right + "\n", Status.PASSED),
+            Answer("wrong", exercise, wrong, Status.FAILED),
+            Answer("raising", exercise, instead("raise ValueError('no')"), Status.FAILED),
+            Answer("exiting", exercise, instead("import os; os._exit(3)"), Status.CRASHED),
+            Answer("segfault", exercise, instead("import ctypes; ctypes.string_at(0)"), Status.CRASHED),
+            Answer("hanging", exercise, at_times("while True: pass"), Status.TIMEOUT, timeout=0.1),
+            Answer("greedy", exercise, instead("return len(bytearray(20 << 30))"), Status.OUT_OF_MEMORY),
+            Answer("printing", exercise, "print('x' * 100_000)\n" + instead("raise KeyError"), Status.FAILED),
             Answer(
                 "leaving files",
-                entry,
+                exercise,
                 "open('left', 'w').write('x' * 10_000)\n" + instead("return None"),
                 Status.FAILED,
             ),
-            Answer("syntax", entry, right + "\n)", Status.ERROR),
+            Answer("syntax", exercise, right + "\n)", Status.ERROR),
         ]
     return found
 
@@ -119,17 +120,17 @@ def grade_many(engine: Engine, times: int, folder: Path, *, seed: int) -> Iterat
     drawn, choices = random.Random(seed), answers()
     weights = [4 if answer.status is Status.PASSED else 1 for answer in choices]
     for answer in drawn.choices(choices, weights, k=times):
-        file = folder / f"{answer.entry.slug}.py"
+        file = folder / f"{answer.exercise.slug}.py"
         file.write_text(answer.text, encoding="utf-8")
         yield answer, engine.grade(_hurried(answer), file, performance=False, seed=drawn.randrange(100)).status
 
 
-def _hurried(answer: Answer) -> Entry:
+def _hurried(answer: Answer) -> Exercise:
     """The exercise, with a short limit where the answer hangs."""
     if answer.timeout is None:
-        return answer.entry
-    hurried = Entry(answer.entry.track, answer.entry.slug)
-    hurried.__dict__["card"] = dataclasses.replace(answer.entry.card, timeout=answer.timeout)  # a cached property
+        return answer.exercise
+    hurried = Exercise(answer.exercise.track, answer.exercise.slug)
+    hurried.__dict__["card"] = dataclasses.replace(answer.exercise.card, timeout=answer.timeout)  # a cached property
     return hurried
 
 
@@ -154,8 +155,8 @@ class Workspace:
             [*GRADE, "init", str(made.root)], env=made.environment, cwd=folder, check=True, capture_output=True
         )
         for slug in SLUGS:
-            entry = catalog.find(slug)
-            (made.root / entry.stub_path).write_text(entry.solution.read_text(encoding="utf-8"), encoding="utf-8")
+            exercise = catalog.find(slug)
+            (made.root / exercise.stub_path).write_text(exercise.solution.read_text(encoding="utf-8"), encoding="utf-8")
         return made
 
     @property
@@ -180,7 +181,7 @@ class Workspace:
         """All attempts, (number, JSON), the first first; the file itself is sound."""
         if not self.database.exists():
             return []
-        attempts = [(attempt.id, attempt.json) for attempt in reversed(Progress(self.database).attempts())]
+        attempts = [(attempt.id, attempt.json) for attempt in reversed(Store(self.database).attempts())]
         db = sqlite3.connect(self.database)
         try:
             assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

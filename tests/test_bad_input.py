@@ -115,7 +115,7 @@ def test_imports_that_fail(grade, case):
 
 
 def test_import_that_hangs(grade, monkeypatch):
-    monkeypatch.setattr("grader.plugin.calls.IMPORT_LIMIT", 0.5)
+    monkeypatch.setattr("grader.remote.calls.IMPORT_LIMIT", 0.5)
     verdict = grade("maximum_gap", "while True:\n    pass\n" + PLAIN)
     assert verdict.status is Status.TIMEOUT
     assert "no answer within 0.5 s" in verdict.message
@@ -148,7 +148,7 @@ ENDINGS = {
 
 @pytest.mark.parametrize("case", ENDINGS)
 def test_endings(grade, case, monkeypatch):
-    monkeypatch.setattr("grader.plugin.calls.SHORT_LIMIT", 2.0 if case == "flood" else 0.1)
+    monkeypatch.setattr("grader.remote.calls.SHORT_LIMIT", 2.0 if case == "flood" else 0.1)
     body, status, cause, message = ENDINGS[case]
     verdict = grade("maximum_gap", answering(body), performance=False)
     failure = first_failure(verdict)
@@ -234,9 +234,9 @@ def test_output_is_shown_capped(grade):
 
 def test_stub_is_not_started_and_costs_nothing(engine):
     start = time.perf_counter()
-    for entry in catalog.entries():
-        verdict = engine.grade(entry, entry.stub)
-        assert verdict.status is Status.NOT_STARTED, entry.path
+    for exercise in catalog.exercises():
+        verdict = engine.grade(exercise, exercise.stub)
+        assert verdict.status is Status.NOT_STARTED, exercise.path
         assert "the first stub is in line" in verdict.message
     assert time.perf_counter() - start < 2.0  # no sandbox, no suite
 

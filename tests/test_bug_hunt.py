@@ -11,15 +11,15 @@ from grader import catalog, source
 from grader.plugin import collect
 from grader.verdict import Status
 
-HUNTED = [entry.slug for entry in catalog.entries() if entry.card.composes]
+HUNTED = [exercise.slug for exercise in catalog.exercises() if exercise.card.composes]
 ROUNDS = 6
 
 
 def parts(slug):
     """The solution, and the mistakes that may be planted together."""
-    entry = catalog.find(slug)
-    mistakes = [mistake for mistake in collect.load(entry).MISTAKES if not mistake.alone]
-    return entry.solution.read_text(encoding="utf-8"), mistakes
+    exercise = catalog.find(slug)
+    mistakes = [mistake for mistake in collect.load(exercise).MISTAKES if not mistake.alone]
+    return exercise.solution.read_text(encoding="utf-8"), mistakes
 
 
 def plant(solution, mistakes):

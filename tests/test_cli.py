@@ -17,9 +17,10 @@ from click.testing import CliRunner
 from grader import __version__, catalog, workspace
 from grader.cli import COMMANDS, GRADE, cli
 from grader.cli import device as devices
+from grader.cli.exit_code import ExitCode
 from grader.errors import Fault, SubmissionError
-from grader.progress import Progress
-from grader.verdict import ExitCode, Status, from_json
+from grader.store import Store
+from grader.verdict import Status, from_json
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,7 +30,7 @@ class Kit:
 
     def __init__(self, place, engine):
         self.place, self.engine = place, engine
-        self.store = Progress(place.database)
+        self.store = Store(place.database)
 
     def run(self, *arguments, stdin="", **environment):
         runner = CliRunner(env={"NO_COLOR": None, "FORCE_COLOR": None, "COLUMNS": "80", **environment})
@@ -49,7 +50,7 @@ def kit(tmp_path, monkeypatch):
     place = workspace.init(tmp_path / "ws").workspace
     monkeypatch.chdir(place.root)
     yield Kit(place, engine)
-    catalog.entries.cache_clear()
+    catalog.exercises.cache_clear()
 
 
 # exit codes
@@ -175,7 +176,7 @@ def test_a_track_and_all_print_a_line_each_and_a_sum(kit):
 
 def test_words_mean_each_exercise_once(kit):
     kit.run("adamw", "optimizers/adamw", "exercises/optimizers/adamw.py", "exercises/optimizers")
-    assert [call["entry"] for call in kit.engine.opened[0].calls] == ["optimizers/adamw", "optimizers/schedules"]
+    assert [call["exercise"] for call in kit.engine.opened[0].calls] == ["optimizers/adamw", "optimizers/schedules"]
 
 
 def test_a_stub_by_its_path_from_anywhere(kit, monkeypatch):
@@ -216,7 +217,7 @@ def test_a_missing_file_is_named(kit):
 
 
 def test_no_exercise_is_called_like_a_command(request):
-    names = {entry.slug for entry in catalog.entries()} | set(catalog.tracks()) | {"all"}
+    names = {exercise.slug for exercise in catalog.exercises()} | set(catalog.tracks()) | {"all"}
     assert not names & {*COMMANDS, GRADE}
 
 
@@ -226,7 +227,7 @@ def test_options_reach_the_engine(kit):
     assert opened.memory == 512 << 20
     call = dict(opened.calls[0])
     assert call.pop("file") == kit.place.file(catalog.find("adamw"))
-    assert call == {"entry": "optimizers/adamw", "seed": 7, "device": "cpu", "part": "double", "performance": False}
+    assert call == {"exercise": "optimizers/adamw", "seed": 7, "device": "cpu", "part": "double", "performance": False}
 
 
 def test_a_random_seed_is_in_the_verdict(kit):

@@ -9,11 +9,11 @@ import sys
 import pytest
 
 from grader import catalog, source
-from grader.diagnosis import Memory
+from grader.diagnosis import Recall
 from grader.engine import Engine
 from grader.errors import Fault, UsageError
 from grader.plugin import collect
-from grader.plugin.calls import Call, Result
+from grader.remote.calls import Call, Result
 from grader.verdict import Cause, Outcome, Status, from_json
 
 GAP = catalog.find("maximum_gap")
@@ -21,14 +21,14 @@ SOLUTION = GAP.solution.read_text(encoding="utf-8")
 ADAMW = catalog.find("adamw")
 
 
-def mistaken(entry, name):
-    mistakes = {mistake.name: mistake for mistake in collect.load(entry).MISTAKES}
-    return source.apply(mistakes[name], entry.solution.read_text(encoding="utf-8"))
+def mistaken(exercise, name):
+    mistakes = {mistake.name: mistake for mistake in collect.load(exercise).MISTAKES}
+    return source.apply(mistakes[name], exercise.solution.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("entry", catalog.entries(), ids=lambda entry: entry.slug)
-def test_every_solution_passes(engine, entry):
-    verdict = engine.grade(entry, entry.solution, seed=12345)
+@pytest.mark.parametrize("exercise", catalog.exercises(), ids=lambda exercise: exercise.slug)
+def test_every_solution_passes(engine, exercise):
+    verdict = engine.grade(exercise, exercise.solution, seed=12345)
     assert verdict.status is Status.PASSED
     assert verdict.points == verdict.max_points > 0
     assert all(test.message == "" and test.cause is None for test in verdict.tests)
@@ -153,8 +153,8 @@ def test_exercises_without_torch_never_import_it():
         "import sys\nfrom grader import catalog\nfrom grader.engine import Engine\n"
         "with Engine() as engine:\n"
         "    for slug in ('maximum_gap', 'combination_sum', 'combination_sum_ii', 'bpe', 'ngram'):\n"
-        "        entry = catalog.find(slug)\n"
-        "        assert engine.grade(entry, entry.solution, performance=False).passed, slug\n"
+        "        exercise = catalog.find(slug)\n"
+        "        assert engine.grade(exercise, exercise.solution, performance=False).passed, slug\n"
         "print('torch' in sys.modules, 'numpy' in sys.modules)"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=catalog.content())
@@ -175,10 +175,10 @@ def test_a_verdict_survives_json(grade):
 
 @pytest.mark.parametrize(("slug", "mistake"), [("adamw", "coupled-decay"), ("maximum_gap", None)])
 def test_the_repro_script_repeats_the_failing_call(engine, tmp_path, slug, mistake):
-    entry = catalog.find(slug)
+    exercise = catalog.find(slug)
     file = tmp_path / f"{slug}.py"
-    file.write_text(mistaken(entry, mistake or collect.load(entry).MISTAKES[0].name))
-    verdict = engine.grade(entry, file, performance=False)
+    file.write_text(mistaken(exercise, mistake or collect.load(exercise).MISTAKES[0].name))
+    verdict = engine.grade(exercise, file, performance=False)
     assert verdict.status is Status.FAILED
     script = tmp_path / "repro.py"
     script.write_text(engine.repro)
@@ -196,8 +196,8 @@ def test_gpu_tests_skip_without_points_where_there_is_none(tmp_path, engine, mon
     assert "@pytest.mark.gpu" in suite
     module = tmp_path / "maximum_gap.py"
     module.write_text(suite)
-    monkeypatch.setattr(catalog.Entry, "suite", module)
-    monkeypatch.setattr(collect, "load", lambda entry: sys.modules["grader.suites.leetcode.maximum_gap"])
+    monkeypatch.setattr(catalog.Exercise, "suite", module)
+    monkeypatch.setattr(collect, "load", lambda exercise: sys.modules["grader.suites.leetcode.maximum_gap"])
     assert folder.is_dir()
     verdict = engine.grade(GAP, GAP.solution)
     skipped = [test for test in verdict.tests if test.category == "performance"]
@@ -207,7 +207,7 @@ def test_gpu_tests_skip_without_points_where_there_is_none(tmp_path, engine, mon
 
 
 def test_memory_forgets_what_was_used_longest_ago():
-    memory, ran = Memory(most=3, most_bytes=100), []
+    memory, ran = Recall(most=3, most_bytes=100), []
 
     def run(call):
         ran.append(call.name)

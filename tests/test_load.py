@@ -17,9 +17,9 @@ import faults
 import pytest
 
 from grader import catalog, source
+from grader.cli.exit_code import ExitCode
 from grader.engine import Engine
 from grader.plugin import collect
-from grader.verdict import ExitCode
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="processes are counted in /proc")
 
@@ -132,9 +132,9 @@ def test_a_read_only_workspace(place):
 
 
 def wrong(place) -> Path:
-    entry = catalog.find("combination_sum")
+    exercise = catalog.find("combination_sum")
     file = place.root.parent / "wrong.py"
-    file.write_text(source.apply(collect.load(entry).MISTAKES[0], entry.solution.read_text(encoding="utf-8")))
+    file.write_text(source.apply(collect.load(exercise).MISTAKES[0], exercise.solution.read_text(encoding="utf-8")))
     return file
 
 

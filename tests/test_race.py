@@ -10,8 +10,8 @@ import pytest
 
 from grader import catalog, race, source
 from grader.cost import TooCostly
-from grader.plugin.calls import Runner, Source
-from grader.plugin.submission import Submission
+from grader.remote.calls import Code, Runner
+from grader.remote.submission import Submission
 
 GAP = catalog.find("maximum_gap")
 
@@ -78,7 +78,7 @@ def test_a_slow_answer_loses_a_real_race(engine):
     slow = "def maximum_gap(nums):\n    import time\n    time.sleep(0.2)\n    return 0\n"
     inputs = lambda: (([random.randrange(10**6) for _ in range(2000)],), {})  # noqa: E731
     for text, wins in ((solution, True), (slow, False)):
-        runner, reference = (Runner(zygote, Source(t, "x.py"), engine.limits) for t in (text, solution))
+        runner, reference = (Runner(zygote, Code(t, "x.py"), engine.limits) for t in (text, solution))
         submission = Submission(runner, reference, source.read(GAP.solution), source.parts(solution), seed=0)
         submission._begin("race")
         if wins:

@@ -8,11 +8,11 @@ import pytest
 from rich.console import Console
 
 from grader import catalog
-from grader.progress import DAY, Standing
 from grader.render import overview
 from grader.render.statement import Statement, for_terminal, formula
 from grader.render.terminal import WORDS, plainest_first, render, status_line
 from grader.render.text import cut, indent, safe
+from grader.store import DAY, Standing
 from grader.verdict import BrokenRule, Cause, Diagnosis, Outcome, Status
 
 FAILED = Outcome.FAILED
@@ -263,10 +263,10 @@ def test_status_line_breaks_where_it_is_too_long():
 
 
 @pytest.fixture
-def entries(tmp_path, monkeypatch):
+def exercises(tmp_path, monkeypatch):
     fake_kit.use(tmp_path, monkeypatch)
-    yield catalog.entries()
-    catalog.entries.cache_clear()
+    yield catalog.exercises()
+    catalog.exercises.cache_clear()
 
 
 STANDINGS = {
@@ -275,8 +275,10 @@ STANDINGS = {
 }
 
 
-def test_dashboard(entries):
-    page = overview.dashboard(entries, STANDINGS, [catalog.find("adamw")], catalog.find("rope"), now=4 * DAY, width=80)
+def test_dashboard(exercises):
+    page = overview.dashboard(
+        exercises, STANDINGS, [catalog.find("adamw")], catalog.find("rope"), now=4 * DAY, width=80
+    )
     assert click.unstyle(page) == (
         "1 of 4 exercises passed\n"
         "\n"
@@ -296,8 +298,8 @@ def test_dashboard(entries):
     )
 
 
-def test_listing(entries):
-    assert click.unstyle(overview.listing(entries, STANDINGS, 80)) == (
+def test_listing(exercises):
+    assert click.unstyle(overview.listing(exercises, STANDINGS, 80)) == (
         "attention  0 of 1 passed\n"
         "  rope       core     15 min  -           Rope\n"
         "\n"

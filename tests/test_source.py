@@ -57,10 +57,10 @@ def test_parts_are_what_the_learner_writes():
     assert (box.name, box.signature, box.stubs) == ("Box", "class Box", {"Box.put": "def put(self, x)"})
 
 
-@pytest.mark.parametrize("entry", catalog.entries(), ids=lambda entry: entry.slug)
-def test_handed_out_stubs_are_derived_and_hold_no_answer(entry):
-    stub = entry.stub.read_text(encoding="utf-8")
-    assert stub == source.stub(entry.solution.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("exercise", catalog.exercises(), ids=lambda exercise: exercise.slug)
+def test_handed_out_stubs_are_derived_and_hold_no_answer(exercise):
+    stub = exercise.stub.read_text(encoding="utf-8")
+    assert stub == source.stub(exercise.solution.read_text(encoding="utf-8"))
     assert source.BEGIN not in stub and source.END not in stub
 
 
@@ -84,8 +84,8 @@ def test_names_find_exercises():
         assert catalog.find(name) == adamw
     assert catalog.find("leetcode/maximum_gap.py").slug == "maximum_gap"
     assert [e.slug for e in catalog.select("nlp")] == ["bpe", "ngram"]
-    assert catalog.select("all") == catalog.entries()
-    assert len({e.slug for e in catalog.entries()}) == len(catalog.entries())
+    assert catalog.select("all") == catalog.exercises()
+    assert len({e.slug for e in catalog.exercises()}) == len(catalog.exercises())
 
 
 @pytest.mark.parametrize(
@@ -97,6 +97,6 @@ def test_unknown_names_come_with_near_ones(name, near):
         catalog.find(name)
 
 
-@pytest.mark.parametrize("entry", catalog.entries(), ids=lambda entry: entry.slug)
-def test_cards_read_as_text_are_the_cards_imported(entry):
-    assert entry.card == collect.load(entry).EXERCISE
+@pytest.mark.parametrize("exercise", catalog.exercises(), ids=lambda exercise: exercise.slug)
+def test_cards_read_as_text_are_the_cards_imported(exercise):
+    assert exercise.card == collect.load(exercise).EXERCISE

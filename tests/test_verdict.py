@@ -9,7 +9,8 @@ from dataclasses import fields
 import pytest
 
 from grader.catalog import content
-from grader.verdict import BrokenRule, Cause, Diagnosis, ExitCode, Outcome, Status, TestResult, Verdict, from_json
+from grader.cli.exit_code import ExitCode
+from grader.verdict import BrokenRule, Cause, Diagnosis, Outcome, Status, TestResult, Verdict, from_json
 
 TEXT = (content() / "docs" / "verdict.md").read_text(encoding="utf-8")
 EXAMPLE = json.loads(re.search(r"```json\n(.*?)```", TEXT, re.DOTALL)[1])

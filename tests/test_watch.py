@@ -28,11 +28,11 @@ class Actions:
         self.done = []
         self.following = None
 
-    def grade(self, entry):
-        self.done.append(f"grade {entry.slug}")
+    def grade(self, exercise):
+        self.done.append(f"grade {exercise.slug}")
 
-    def hint(self, entry):
-        self.done.append(f"hint {entry.slug}")
+    def hint(self, exercise):
+        self.done.append(f"hint {exercise.slug}")
 
     def show_list(self):
         self.done.append("list")
@@ -50,7 +50,7 @@ class Actions:
 def place(tmp_path, monkeypatch):
     fake_kit.use(tmp_path / "kit", monkeypatch)
     yield workspace.init(tmp_path / "ws").workspace
-    catalog.entries.cache_clear()
+    catalog.exercises.cache_clear()
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def actions():
 
 def run(place, actions, events, slug=None):
     """What the loop did, with one batch of events after the other, then `q`."""
-    loop = Watch(place, catalog.entries(), actions, entry=catalog.find(slug) if slug else None)
+    loop = Watch(place, catalog.exercises(), actions, exercise=catalog.find(slug) if slug else None)
     for event in [*events, Key("q")]:
         loop.events.put(event)
     loop.loop()
@@ -72,7 +72,7 @@ def saved(place, slug):
 
 
 def test_one_exercise_is_graded_at_once_and_on_save(place, actions):
-    loop = Watch(place, catalog.entries(), actions, entry=catalog.find("adamw"))
+    loop = Watch(place, catalog.exercises(), actions, exercise=catalog.find("adamw"))
     assert loop._handle([saved(place, "adamw")])
     loop.events.put(Key("q"))
     loop.loop()
@@ -80,13 +80,13 @@ def test_one_exercise_is_graded_at_once_and_on_save(place, actions):
 
 
 def test_saves_that_pile_up_count_once(place, actions):
-    loop = Watch(place, catalog.entries(), actions)
+    loop = Watch(place, catalog.exercises(), actions)
     loop._handle([saved(place, "rope"), saved(place, "adamw"), saved(place, "adamw")])
     assert actions.done == ["grade adamw"]
 
 
 def test_without_a_name_whatever_is_saved_is_graded(place, actions):
-    loop = Watch(place, catalog.entries(), actions)
+    loop = Watch(place, catalog.exercises(), actions)
     loop._handle([saved(place, "rope")])
     loop._handle([Key("h")])
     loop._handle([saved(place, "two_sum")])
@@ -95,13 +95,13 @@ def test_without_a_name_whatever_is_saved_is_graded(place, actions):
 
 
 def test_with_a_name_other_files_are_left_alone(place, actions):
-    loop = Watch(place, catalog.entries(), actions, entry=catalog.find("adamw"))
+    loop = Watch(place, catalog.exercises(), actions, exercise=catalog.find("adamw"))
     loop._handle([saved(place, "rope"), Saved(place.root / "exercises" / "notes.py")])
     assert actions.done == []
 
 
 def test_a_backup_or_a_stray_file_is_not_graded(place, actions):
-    loop = Watch(place, catalog.entries(), actions)
+    loop = Watch(place, catalog.exercises(), actions)
     loop._handle([Saved(place.file(catalog.find("adamw")).with_name("adamw.py.bak")), Saved(place.root / "adamw.py")])
     assert actions.done == []
 
@@ -109,7 +109,7 @@ def test_a_backup_or_a_stray_file_is_not_graded(place, actions):
 def test_a_path_with_its_links_resolved_is_the_same_file(place, actions, tmp_path):
     (tmp_path / "link").symlink_to(place.root)
     linked = workspace.Workspace(tmp_path / "link")
-    Watch(linked, catalog.entries(), actions)._handle([saved(place, "adamw")])
+    Watch(linked, catalog.exercises(), actions)._handle([saved(place, "adamw")])
     assert actions.done == ["grade adamw"]
 
 
@@ -124,7 +124,7 @@ def test_keys_before_the_first_save(place, actions):
 
 def test_next_moves_on_and_follows(place, actions):
     actions.following = catalog.find("rope")
-    loop = Watch(place, catalog.entries(), actions, entry=catalog.find("adamw"))
+    loop = Watch(place, catalog.exercises(), actions, exercise=catalog.find("adamw"))
     loop._handle([Key("n")])
     loop._handle([saved(place, "adamw")])
     loop._handle([saved(place, "rope")])
@@ -136,7 +136,7 @@ def test_next_when_nothing_is_left(place, actions):
 
 
 def test_quit_wins_over_a_save_in_the_same_batch(place, actions):
-    assert not Watch(place, catalog.entries(), actions)._handle([saved(place, "rope"), Key("q")])
+    assert not Watch(place, catalog.exercises(), actions)._handle([saved(place, "rope"), Key("q")])
     assert actions.done == []
 
 
@@ -233,7 +233,7 @@ def until(condition, patience=8.0):
 
 def test_sources_feed_the_loop_and_end_with_it(place, actions):
     before = threading.active_count()
-    loop = Watch(place, catalog.entries(), actions)
+    loop = Watch(place, catalog.exercises(), actions)
     with sources(loop, io.StringIO("lq")):
         loop.loop()
     assert actions.done == ["waiting for you to save an exercise", "list"]

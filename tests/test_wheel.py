@@ -37,12 +37,12 @@ def test_a_workspace_from_the_wheel(installed, tmp_path):
     said = grade(installed, "init", "work", cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     workspace = tmp_path / "work"
-    entry = find("maximum_gap")
-    stub = workspace / entry.stub_path
-    assert stub.read_text() == entry.stub.read_text()
+    exercise = find("maximum_gap")
+    stub = workspace / exercise.stub_path
+    assert stub.read_text() == exercise.stub.read_text()
     not_started = json.loads(grade(installed, "maximum_gap", "--json", cwd=workspace).stdout)
     assert not_started["status"] == "not_started"
-    stub.write_text(entry.solution.read_text())
+    stub.write_text(exercise.solution.read_text())
     passed = grade(installed, "maximum_gap", "--json", "--no-performance", cwd=workspace)
     assert (passed.returncode, json.loads(passed.stdout)["status"]) == (0, "passed")
 

@@ -17,7 +17,7 @@ def kit(tmp_path_factory, monkeypatch):
     root = tmp_path_factory.mktemp("kit")
     fake_kit.use(root, monkeypatch)
     yield root
-    catalog.entries.cache_clear()
+    catalog.exercises.cache_clear()
 
 
 @pytest.fixture
@@ -73,10 +73,10 @@ def test_init_overwrites_nothing(made):
 
 def test_init_hands_out_stubs_although_the_clone_holds_answers(kit, tmp_path):
     """In a clone the committed stub is the learner's own file."""
-    entry = catalog.find("adamw")
-    entry.stub.parent.mkdir(parents=True)
-    entry.stub.write_text("my answer\n")
-    assert fake_kit.STUB in workspace.init(tmp_path / "ws").workspace.file(entry).read_text()
+    exercise = catalog.find("adamw")
+    exercise.stub.parent.mkdir(parents=True)
+    exercise.stub.write_text("my answer\n")
+    assert fake_kit.STUB in workspace.init(tmp_path / "ws").workspace.file(exercise).read_text()
 
 
 def test_init_onto_a_file_is_a_usage_error(tmp_path):
@@ -86,12 +86,12 @@ def test_init_onto_a_file_is_a_usage_error(tmp_path):
 
 
 def test_reset_keeps_every_old_file(made):
-    entry = catalog.find("adamw")
-    path = made.file(entry)
+    exercise = catalog.find("adamw")
+    path = made.file(exercise)
     backups = []
     for text in ("first\n", "second\n", "third\n"):
         path.write_text(text)
-        done = workspace.reset(made, entry)
+        done = workspace.reset(made, exercise)
         assert done.changed
         assert fake_kit.STUB in path.read_text()
         backups.append(done.backup)
@@ -107,38 +107,38 @@ def test_reset_of_a_stub_changes_nothing(made):
 
 
 def test_reset_writes_a_stub_that_is_missing(made):
-    entry = catalog.find("two_sum")
-    made.file(entry).unlink()
-    done = workspace.reset(made, entry)
+    exercise = catalog.find("two_sum")
+    made.file(exercise).unlink()
+    done = workspace.reset(made, exercise)
     assert done.backup is None
-    assert made.file(entry).is_file()
+    assert made.file(exercise).is_file()
 
 
 def test_reset_in_a_clone_brings_the_stub_back(kit):
     """The workspace and the kit's own content are one folder there."""
-    entry, clone = catalog.find("adamw"), Workspace(kit)
-    clone.file(entry).parent.mkdir(parents=True)
-    clone.file(entry).write_text("my answer\n")
-    done = workspace.reset(clone, entry)
+    exercise, clone = catalog.find("adamw"), Workspace(kit)
+    clone.file(exercise).parent.mkdir(parents=True)
+    clone.file(exercise).write_text("my answer\n")
+    done = workspace.reset(clone, exercise)
     assert done.backup.read_text() == "my answer\n"
     assert fake_kit.STUB in done.path.read_text()
 
 
 def test_reset_keeps_a_dangling_link(made):
-    entry = catalog.find("adamw")
-    made.file(entry).unlink()
-    made.file(entry).symlink_to("nowhere")
-    done = workspace.reset(made, entry)
+    exercise = catalog.find("adamw")
+    made.file(exercise).unlink()
+    made.file(exercise).symlink_to("nowhere")
+    done = workspace.reset(made, exercise)
     assert done.backup.is_symlink()
     assert done.path.is_file()
 
 
 def test_reset_of_a_folder_is_a_usage_error(made):
-    entry = catalog.find("adamw")
-    made.file(entry).unlink()
-    made.file(entry).mkdir()
+    exercise = catalog.find("adamw")
+    made.file(exercise).unlink()
+    made.file(exercise).mkdir()
     with pytest.raises(UsageError, match="is a folder; move it away first"):
-        workspace.reset(made, entry)
+        workspace.reset(made, exercise)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

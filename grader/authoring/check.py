@@ -1,39 +1,29 @@
-"""The gate: six points that every exercise must pass, each complaint with what mends it.
-
-What it measures is kept by the content of everything that it depends on, and committed, so that a change to one
-exercise costs that exercise, here and elsewhere; what is kept is measured again in turn, others every day.
-"""
+"""The gate: six points that every exercise must pass, each complaint with what mends it."""
 
 from __future__ import annotations
 
 import graphlib
-import json
-import os
 import re
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from grader import catalog, source
+from grader import catalog
 from grader.authoring import mutate, record, sync
-from grader.catalog import Entry
+from grader.card import Level
+from grader.curriculum import builds_on
 from grader.engine import Engine
 from grader.errors import Fault
-from grader.exercise import Level, Mistake
+from grader.exercise import Exercise
+from grader.mistake import Mistake, plant
 from grader.plugin import collect
-from grader.plugin.submission import Trial
-from grader.progress import builds_on
+from grader.remote.submission import Trial
 from grader.verdict import Outcome, Status, Verdict
 
 SEEDS = 20
 COUNTED_SEEDS = 4  # of these with performance tests, for variants: what is counted hardly depends on the inputs
 ACCEPTED = (Status.PASSED, Status.PARTIAL)
 STYLES = 4  # different correct solutions, at least
-APART = {"suites", "cli", "render"}  # the folders that no finding depends on
 CITED = re.compile(r"arXiv:\s*\d{4}\.\d{4,5}|\b(19|20)\d\d\b|LeetCode\s+\d+", re.IGNORECASE)
 
 
@@ -61,28 +51,29 @@ class Finding:
 def structure() -> list[Problem]:
     """Point 1: suites and solutions come in pairs, and derived files are as derived."""
     problems = []
-    for entry in catalog.entries():
-        if not entry.solution.is_file():
-            problems.append(Problem(entry.path, "the suite has no solution", f"write {_relative(entry.solution)}"))
-    suites = {entry.solution for entry in catalog.entries()}
+    for exercise in catalog.exercises():
+        if not exercise.solution.is_file():
+            what, mend = "the suite has no solution", f"write {_relative(exercise.solution)}"
+            problems.append(Problem(exercise.path, what, mend))
+    suites = {exercise.solution for exercise in catalog.exercises()}
     for path in sorted((catalog.content() / "solutions").glob("*/*.py")):
         if path not in suites:
             name = f"{path.parent.name}/{path.stem}"
-            problems.append(Problem(name, "the solution has no suite", f"write grader/suites/{name}.py"))
+            problems.append(Problem(name, "the solution has no suite", f"write grader/suites/{name}/"))
     for path in sync.stale():
         problems.append(Problem("derived", f"{_relative(path)} is not what is derived", "grade dev sync"))
     for path in sync.orphans():
         problems.append(Problem("derived", f"{_relative(path)} has no solution", f"delete {_relative(path)}"))
-    slugs = [entry.slug for entry in catalog.entries()]
+    slugs = [exercise.slug for exercise in catalog.exercises()]
     for slug in sorted({slug for slug in slugs if slugs.count(slug) > 1}):
         problems.append(Problem(slug, "two exercises have this slug", "rename one"))
     return problems
 
 
-def check(entry: Entry) -> Finding:
+def check(exercise: Exercise) -> Finding:
     """Points 2 to 6 for one exercise."""
     with TemporaryDirectory() as folder, Engine() as engine:
-        checks = _Check(entry, engine, Path(folder))
+        checks = _Check(exercise, engine, Path(folder))
         try:
             return checks.run()
         except Fault as error:
@@ -90,23 +81,20 @@ def check(entry: Entry) -> Finding:
 
 
 class _Check:
-    def __init__(self, entry: Entry, engine: Engine, folder: Path) -> None:
-        self.entry, self.engine, self.folder = entry, engine, folder
-        self.solution = entry.solution.read_text(encoding="utf-8")
+    def __init__(self, exercise: Exercise, engine: Engine, folder: Path) -> None:
+        self.exercise, self.engine, self.folder = exercise, engine, folder
+        self.solution = exercise.text
         self.problems: list[Problem] = []
         self.failed_by: dict[str, str] = {}
         self.tests: list[str] = []
         self.named = 0
 
     def run(self) -> Finding:
-        try:
-            mistakes: list[Mistake] = collect.load(self.entry).MISTAKES
-        except AttributeError as error:
-            return self.broken(error)
+        mistakes = self.exercise.mistakes
         self._card()
-        if not source.parts(self.solution):
+        if not self.exercise.parts:
             self._say("the solution has no part", "put code between ### BEGIN SOLUTION and ### END SOLUTION")
-            return Finding(self.entry.path, 0, len(mistakes), 0, 0, tuple(self.problems))
+            return Finding(self.exercise.path, 0, len(mistakes), 0, 0, tuple(self.problems))
         self._solution()
         self._stub()
         planted = [(mistake, text) for mistake in mistakes if (text := self._plant(mistake)) is not None]
@@ -118,27 +106,25 @@ class _Check:
         self._teeth()
         self._mutants()
         variants = self._variants()
-        return Finding(self.entry.path, len(self.tests), len(mistakes), self.named, variants, tuple(self.problems))
+        return Finding(self.exercise.path, len(self.tests), len(mistakes), self.named, variants, tuple(self.problems))
 
     def broken(self, error: Exception) -> Finding:
         """What is found where the suite itself does not work."""
-        self._say(str(error), f"mend {_relative(self.entry.suite)}")
-        return Finding(self.entry.path, 0, 0, 0, 0, tuple(self.problems))
+        self._say(str(error), f"mend {_relative(self.exercise.suite)}")
+        return Finding(self.exercise.path, 0, 0, 0, 0, tuple(self.problems))
 
     def _say(self, what: str, mend: str) -> None:
-        self.problems.append(Problem(self.entry.path, what, mend))
+        self.problems.append(Problem(self.exercise.path, what, mend))
 
     def _grade(self, text: str, **options: object) -> Verdict:
-        file = self.folder / f"{self.entry.slug}.py"
+        file = self.folder / f"{self.exercise.slug}.py"
         file.write_text(text, encoding="utf-8")
-        return self.engine.grade(self.entry, file, **options)  # type: ignore[arg-type]
+        return self.engine.grade(self.exercise, file, **options)  # type: ignore[arg-type]
 
     def _card(self) -> None:
         """Point 6: the card and the statement say what they must."""
-        card = self.entry.card
-        mend = f"mend the card in {_relative(self.entry.suite)}"
-        if card != collect.load(self.entry).EXERCISE:
-            self._say("the card read as text is not the card imported", "write it with literals only")
+        card = self.exercise.card
+        mend = f"mend the card in {_relative(self.exercise.suite)}"
         if card.level not in set(Level):
             self._say(f"no level {card.level!r}", mend)
         if len(card.hints) < 3:
@@ -150,18 +136,18 @@ class _Check:
         if len(card.follow_ups) < 2 or not all(q.strip() and a.strip() for q, a in card.follow_ups):
             self._say("two follow-ups with answers at least", mend)
         for slug in card.after:
-            if slug not in {entry.slug for entry in catalog.entries()}:
+            if slug not in {exercise.slug for exercise in catalog.exercises()}:
                 self._say(f"`after` names `{slug}`, which is no exercise", mend)
         try:
-            graphlib.TopologicalSorter(builds_on([self.entry], catalog.entries())).prepare()
+            graphlib.TopologicalSorter(builds_on([self.exercise], catalog.exercises())).prepare()
         except graphlib.CycleError as error:
-            circle = ", ".join(entry.slug for entry in error.args[1])
+            circle = ", ".join(exercise.slug for exercise in error.args[1])
             self._say(f"`after` leads around in a circle: {circle}", mend)
-        for name, value in vars(collect.load(self.entry)).items():
+        for name, value in vars(collect.load(self.exercise)).items():
             if getattr(value, "__probe__", False) and not value.__doc__:
                 self._say(f"probe `{name}` has no docstring", "say what it gives: it is shown under a failing call")
-        if not CITED.search(source.statement(self.solution)):
-            self._say("the statement cites no source", f"name authors and year in {_relative(self.entry.solution)}")
+        if not CITED.search(self.exercise.statement):
+            self._say("the statement cites no source", f"name authors and year in {_relative(self.exercise.solution)}")
 
     def _solution(self) -> None:
         """Point 2: the solution passes whatever the seed, on one thread and on two."""
@@ -173,7 +159,7 @@ class _Check:
                     f"the solution does not pass with seed {seed}: {_first(verdict)}", "mend the suite or the solution"
                 )
                 return
-        parts = {part.name for part in source.parts(self.solution)}
+        parts = {part.name for part in self.exercise.parts}
         for test in verdict.tests:
             if test.part not in parts and test.category != "examples":
                 self._say(f"{test.name} is marked with no part", f"mark it with one of {', '.join(sorted(parts))}")
@@ -181,15 +167,15 @@ class _Check:
             self._say(f"part `{part}` has no test", "write one")
 
     def _stub(self) -> None:
-        verdict = self._grade(source.stub(self.solution))
+        verdict = self._grade(self.exercise.stub_text)
         if verdict.status is not Status.NOT_STARTED:
             self._say(f"the stub is `{verdict.status}`, not `not_started`", "a stub's parts must all be stubs")
 
     def _plant(self, mistake: Mistake) -> str | None:
         """The solution with the mistake, if it can be planted."""
         try:
-            text = source.apply(mistake, self.solution)
-            compile(text, self.entry.slug, "exec", dont_inherit=True)
+            text = plant(self.solution, mistake)
+            compile(text, self.exercise.slug, "exec", dont_inherit=True)
         except (ValueError, SyntaxError) as error:
             self._say(f"mistake {error}", "make its old text match the solution exactly once")
             return None
@@ -214,7 +200,7 @@ class _Check:
 
     def _named(self, mistake: Mistake, verdict: Verdict, trials: list[Trial]) -> None:
         """Point 3, second half: the diagnosis names it and no other."""
-        named = [item.mistake for item in self.engine.name(self.entry, trials)]
+        named = [item.mistake for item in self.engine.name(self.exercise, trials)]
         if named == [mistake.name] or verdict.status is Status.RULE_BROKEN:
             self.named += 1
         elif not named and verdict.status not in ACCEPTED:
@@ -233,8 +219,8 @@ class _Check:
 
     def _mutants(self) -> None:
         """The committed mutation score is of this suite, high enough, and true of the mutants measured again today."""
-        again = f"run `grade dev mutate {self.entry.slug}`"
-        known = record.current(self.entry)
+        again = f"run `grade dev mutate {self.exercise.slug}`"
+        known = record.current_score(self.exercise)
         if known is None:
             self._say("the mutation score is of another suite or solution", again)
             return
@@ -243,15 +229,15 @@ class _Check:
             self._say(
                 f"{survive} mutants survive, {killed} are killed", f"{again}; kill them or list them as equivalent"
             )
-        for difference in mutate.sample(self.engine, self.entry, known):
+        for difference in mutate.sample(self.engine, self.exercise, known):
             self._say(difference, again)
 
     def _variants(self) -> int:
         """Point 5: correct answers in other styles pass."""
-        files = record.variants(self.entry)
+        files = list(self.exercise.styles.values())
         if len(files) < STYLES:
             self._say(
-                f"{len(files)} other correct solutions; {STYLES} at least", f"write {_variant_pattern(self.entry)}"
+                f"{len(files)} other correct solutions; {STYLES} at least", f"write {_variant_pattern(self.exercise)}"
             )
         for file in files:
             text = file.read_text(encoding="utf-8")
@@ -273,83 +259,9 @@ def _first(verdict: Verdict) -> str:
     return verdict.message.splitlines()[0] if verdict.message else "; ".join(rules) or str(verdict.status)
 
 
-def _variant_pattern(entry: Entry) -> str:
-    return f"tests/accepted/{entry.track}/{entry.slug}_*.py"
+def _variant_pattern(exercise: Exercise) -> str:
+    return f"{_relative(exercise.folder)}/accepted/*.py"
 
 
 def _relative(path: Path) -> str:
     return str(path.relative_to(catalog.content())) if path.is_relative_to(catalog.content()) else str(path)
-
-
-# --- all of them, cached ---
-
-
-def fingerprint(entry: Entry) -> str:
-    """What a finding depends on: the exercise's own files, its mutation score and the whole engine."""
-    own = [entry.solution, entry.suite, *record.variants(entry)]
-    inside = {path: path.relative_to(catalog.PACKAGE).parts for path in catalog.PACKAGE.rglob("*.py")}
-    engine = sorted(path for path, parts in inside.items() if not APART & set(parts))
-    score = json.dumps(record.known(entry))
-    return source.fingerprint(score, *(path.read_text(encoding="utf-8") for path in [*own, *engine]))
-
-
-def findings(
-    chosen: list[Entry], again: int | None, jobs: int, notify: Callable[[Finding, bool], None]
-) -> Iterator[Finding]:
-    """Check exercises in parallel: those whose finding is unknown, and so many of the others, as is their turn today.
-
-    `again=None` means all. `notify(finding, known)` hears of each as it is done.
-    """
-    kept = _read()
-    waiting = {}
-    keys = {entry.path: fingerprint(entry) for entry in chosen}  # before: files may change while they are measured
-    due = {entry.path for entry in (chosen if again is None else turn(chosen, again))}
-    for entry in chosen:
-        known = kept.get(entry.path)
-        if known and known[0] == keys[entry.path] and entry.path not in due:
-            notify(known[1], True)
-            yield known[1]
-        else:
-            waiting[entry.path] = entry
-    if not waiting:
-        return
-    with ProcessPoolExecutor(max(1, min(jobs, len(waiting))), mp_context=get_context("spawn")) as executor:
-        running = [executor.submit(check, entry) for entry in waiting.values()]
-        for future in as_completed(running):
-            finding = future.result()
-            notify(finding, False)
-            _keep(keys[finding.exercise], finding)
-            yield finding
-
-
-def turn(chosen: list[Entry], count: int, day: int | None = None) -> list[Entry]:
-    """So many exercises, others every day until it was everyone's turn."""
-    day = int(time.time() // 86400) if day is None else day
-    order = sorted(chosen, key=lambda entry: source.fingerprint(entry.path))
-    return [order[(day * count + i) % len(order)] for i in range(min(count, len(order)))]
-
-
-def jobs_here() -> int:
-    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-
-
-def _read() -> dict[str, tuple[str, Finding]]:
-    """The findings without a problem that are committed, each with what it depended on."""
-    try:
-        return {
-            name: (key, Finding(exercise=name, problems=(), **figures))
-            for name, (key, figures) in record.read(record.findings()).items()
-        }
-    except (ValueError, TypeError):
-        return {}
-
-
-def _keep(key: str, finding: Finding) -> None:
-    kept = record.read(record.findings()) if _read() else {}
-    kept.pop(finding.exercise, None)
-    if not finding.problems:
-        figures = asdict(finding)
-        del figures["exercise"], figures["problems"]
-        kept[finding.exercise] = [key, figures]
-    existing = {entry.path for entry in catalog.entries()}
-    record.write(record.findings(), {name: kept[name] for name in sorted(existing & set(kept))})

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from grader import catalog
-from grader.verdict import ExitCode
+from grader.cli.exit_code import ExitCode
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from grader.authoring.mutate import Score
+    from grader.exercise import Exercise
 
 
 @click.group("dev", context_settings={"help_option_names": ["-h", "--help"]})
@@ -60,9 +61,9 @@ def sync_command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def check_command(names: tuple[str, ...], no_cache: bool, again: int, jobs: int | None, as_json: bool) -> None:
     """The gate: everything an exercise must be, checked."""
-    from grader.authoring import check
+    from grader.authoring import check, findings
 
-    chosen = list(dict.fromkeys(entry for name in names or ("all",) for entry in catalog.select(name)))
+    chosen = list(dict.fromkeys(exercise for name in names or ("all",) for exercise in catalog.select(name)))
     problems = check.structure()
     broken = {problem.exercise for problem in problems if "no solution" in problem.what}
 
@@ -73,8 +74,8 @@ def check_command(names: tuple[str, ...], no_cache: bool, again: int, jobs: int 
         )
         click.echo(f"{finding.exercise:<34}{state:<14}{figures}{' (known)' if known else ''}", err=True)
 
-    ready = [entry for entry in chosen if entry.path not in broken]
-    found = list(check.findings(ready, None if no_cache else again, jobs or check.jobs_here(), notify))
+    ready = [exercise for exercise in chosen if exercise.path not in broken]
+    found = list(findings.findings(ready, None if no_cache else again, jobs or findings.jobs_here(), notify))
     problems += [problem for finding in found for problem in finding.problems]
     if as_json:
         data = {"version": 1, "findings": [asdict(f) for f in found], "problems": [asdict(p) for p in problems]}
@@ -94,26 +95,26 @@ def check_command(names: tuple[str, ...], no_cache: bool, again: int, jobs: int 
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 def mutate_command(names: tuple[str, ...], no_cache: bool, jobs: int | None, as_json: bool) -> None:
     """The mutation score: mechanical edits of the solution, and which of them the suite lets pass."""
-    from grader.authoring import check, mutate, sync
+    from grader.authoring import findings, mutate, sync
 
-    chosen = list(dict.fromkeys(entry for name in names or ("all",) for entry in catalog.select(name)))
+    chosen = list(dict.fromkeys(exercise for name in names or ("all",) for exercise in catalog.select(name)))
     cache = None if no_cache else catalog.content() / ".grade" / "mutants.json"
     scores = []
     with _progress() as progress:
-        rows = {entry: progress.add_task(entry.path, total=None) for entry in chosen}
+        rows = {exercise: progress.add_task(exercise.path, total=None) for exercise in chosen}
 
-        def notify(entry: catalog.Entry, done: int, total: int) -> None:
-            progress.update(rows[entry], completed=done, total=total)
+        def notify(exercise: Exercise, done: int, total: int) -> None:
+            progress.update(rows[exercise], completed=done, total=total)
 
-        for entry, killers in mutate.measure(chosen, jobs or check.jobs_here(), notify, cache):
-            scores.append((entry, mutate.judge(entry, killers)))
-            mutate.commit(entry, scores[-1][1])
+        for exercise, killers in mutate.measure(chosen, jobs or findings.jobs_here(), notify, cache):
+            scores.append((exercise, mutate.judge(exercise, killers)))
+            mutate.commit(exercise, scores[-1][1])
     scores.sort(key=lambda pair: pair[0].path)
-    plain = [score.plain(entry.solution.read_text(encoding="utf-8")) for entry, score in scores]
+    plain = [score.plain(exercise.text) for exercise, score in scores]
     if as_json:
         click.echo(json.dumps({"version": 1, "exercises": plain}, indent=2))
-    for entry, score in scores if not as_json else []:
-        _show_score(entry, score)
+    for exercise, score in scores if not as_json else []:
+        _show_score(exercise, score)
     if sync.stale():
         click.echo("\nhint: `grade dev sync` brings the figures into the README", err=True)
     if any(score.stale or score.score < mutate.AIM for _, score in scores):
@@ -128,16 +129,16 @@ def _progress() -> Progress:
     return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
-def _show_score(entry: catalog.Entry, score: Score) -> None:
-    solution = entry.solution.read_text(encoding="utf-8")
+def _show_score(exercise: Exercise, score: Score) -> None:
+    solution = exercise.text
     for mutant in score.survivors:
         old, new = mutant.edit(solution)
-        click.echo(f"\n{entry.path}: survives, {mutant.kind}, line {mutant.line(solution)}\n{mutant.diff(solution)}")
+        click.echo(f"\n{exercise.path}: survives, {mutant.kind}, line {mutant.line(solution)}\n{mutant.diff(solution)}")
         click.echo(f"  as an edit: {old!r}: {new!r},")
     for problem in score.stale:
-        click.echo(f"\n{entry.path}: {problem}\n  mend: delete the entry from EQUIVALENT")
+        click.echo(f"\n{exercise.path}: {problem}\n  mend: mend `equivalent.diff`")
     figures = f"{score.killed} of {score.mutants} mutants killed, {len(score.equivalent)} equivalent"
-    click.echo(f"{entry.path:<34}{score.score:>7.1%}  {figures}, {len(score.survivors)} survive")
+    click.echo(f"{exercise.path:<34}{score.score:>7.1%}  {figures}, {len(score.survivors)} survive")
 
 
 def _relative(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What is committed beside the exercises: the gate's findings, mutation scores, and correct answers in other styles."""
+"""What the gate measured, committed in one file an exercise: `tests/measured/TRACK/SLUG.json`."""
 
 from __future__ import annotations
 
@@ -6,52 +6,41 @@ import json
 from pathlib import Path
 from typing import Any
 
-from grader import catalog, source
+from grader import source
 from grader.authoring import mutants
-from grader.catalog import Entry
+from grader.exercise import Exercise
 
 
-def scores() -> Path:
-    return catalog.content() / "tests" / "mutation.json"
+def file(exercise: Exercise) -> Path:
+    return exercise.content / "tests" / "measured" / exercise.track / f"{exercise.slug}.json"
 
 
-def findings() -> Path:
-    return catalog.content() / "tests" / "findings.json"
-
-
-def hashes(entry: Entry) -> dict[str, str]:
-    """What a score depends on."""
-    files = {"suite": entry.suite, "solution": entry.solution, "mutator": Path(mutants.__file__)}
+def hashes(exercise: Exercise) -> dict[str, str]:
+    """What a mutation score depends on."""
+    files = {"suite": exercise.suite, "solution": exercise.solution, "mutator": Path(mutants.__file__)}
     return {name: source.fingerprint(path.read_text(encoding="utf-8")) for name, path in files.items()}
 
 
-def keep(entry: Entry, figures: dict[str, Any]) -> None:
-    """Write an exercise's figures, with the hashes of what they were measured on."""
-    kept = read(scores()) | {entry.path: {"hashes": hashes(entry), **figures}}
-    write(scores(), dict(sorted(kept.items())))
+def keep(exercise: Exercise, **what: dict[str, Any] | None) -> None:
+    """Write what was measured: `mutation`, `finding`. None takes it out."""
+    kept = {**read(file(exercise)), **what}
+    write(file(exercise), {name: figures for name, figures in sorted(kept.items()) if figures is not None})
 
 
-def known(entry: Entry) -> dict[str, Any] | None:
-    """The figures of an exercise, if there are any."""
-    return read(scores()).get(entry.path)
+def score(exercise: Exercise) -> dict[str, Any] | None:
+    """The mutation score, if there is one."""
+    return read(file(exercise)).get("mutation")
 
 
-def current(entry: Entry) -> dict[str, Any] | None:
-    """The same, unless they were measured on something else."""
-    found = known(entry)
-    return found if found and found["hashes"] == hashes(entry) else None
+def current_score(exercise: Exercise) -> dict[str, Any] | None:
+    """The same, unless it was measured on something else."""
+    found = score(exercise)
+    return found if found and found["hashes"] == hashes(exercise) else None
 
 
-def variants(entry: Entry) -> list[Path]:
-    """The correct answers in other styles, kept with the kit's own tests."""
-    folder = catalog.content() / "tests" / "accepted" / entry.track
-    return sorted(file for file in folder.glob(f"{entry.slug}*.py") if _owner(file.stem) == entry.slug)
-
-
-def _owner(stem: str) -> str:
-    """The longest slug that the file's name begins with."""
-    slugs = [entry.slug for entry in catalog.entries() if stem == entry.slug or stem.startswith(entry.slug + "_")]
-    return max(slugs, key=len, default="")
+def finding(exercise: Exercise) -> dict[str, Any] | None:
+    """What `grade dev check` found, with the key of what that depended on, if there is any."""
+    return read(file(exercise)).get("finding")
 
 
 def read(file: Path | None) -> dict[str, Any]:

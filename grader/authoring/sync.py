@@ -9,15 +9,16 @@ from typing import Any
 
 from grader import source
 from grader.authoring import record
-from grader.catalog import Entry, content, entries
+from grader.catalog import content, exercises
 from grader.errors import SubmissionError
+from grader.exercise import Exercise
 
 
 def derived() -> Iterator[tuple[Path, str]]:
     """Every derived file with the text that it must have."""
-    for entry in entries():
-        if entry.solution.is_file():
-            yield entry.stub, source.stub(entry.solution.read_text(encoding="utf-8"))
+    for exercise in exercises():
+        if exercise.solution.is_file():
+            yield exercise.stub, exercise.stub_text
     readme = content() / "README.md"
     if readme.is_file():
         text = readme.read_text(encoding="utf-8")
@@ -34,7 +35,7 @@ def stale() -> list[Path]:
 
 def orphans() -> list[Path]:
     """Stubs without a solution."""
-    expected = {entry.stub for entry in entries() if entry.solution.is_file()}
+    expected = {exercise.stub for exercise in exercises() if exercise.solution.is_file()}
     found = [*(content() / "exercises").glob("*/*.py"), *(content() / "leetcode").glob("*.py")]
     return sorted(path for path in found if path not in expected)
 
@@ -65,11 +66,11 @@ def write() -> tuple[list[Path], list[Path]]:
 
 def exercise_table() -> str:
     rows = ["| exercise | parts | level | minutes |", "| --- | --- | --- | --- |"]
-    for entry in entries():
-        if entry.solution.is_file():
-            names = ", ".join(f"`{part.name}`" for part in parts(entry))
-            card = entry.card
-            link = f"[{entry.path}]({entry.stub_path}): {card.title}"
+    for exercise in exercises():
+        if exercise.solution.is_file():
+            names = ", ".join(f"`{part.name}`" for part in exercise.parts)
+            card = exercise.card
+            link = f"[{exercise.path}]({exercise.stub_path}): {card.title}"
             rows.append(f"| {link} | {names} | {card.level} | {card.minutes} |")
     return "\n".join(rows) + "\n"
 
@@ -78,7 +79,9 @@ def teeth_table() -> str:
     """What each suite rejects and accepts, as measured and committed."""
     rows = ["| exercise | tests | mistakes named | mutants killed | equivalent | correct variants |"]
     rows.append("| --- | --: | --: | --: | --: | --: |")
-    measured = {entry.path: _figures(entry, known) for entry in entries() if (known := record.known(entry))}
+    measured = {
+        exercise.path: _figures(exercise, known) for exercise in exercises() if (known := record.score(exercise))
+    }
     if measured:
         measured["together"] = [sum(column) for column in zip(*measured.values(), strict=True)]
     for name, (tests, mistakes, killed, mutants, equivalent, variants) in measured.items():
@@ -87,11 +90,7 @@ def teeth_table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def _figures(entry: Entry, known: dict[str, Any]) -> list[int]:
+def _figures(exercise: Exercise, known: dict[str, Any]) -> list[int]:
     equivalent = len(known["equivalent"])
     mutants = known["mutants"] - equivalent
-    return [known["tests"], known["mistakes"], known["killed"], mutants, equivalent, len(record.variants(entry))]
-
-
-def parts(entry: Entry) -> tuple[source.Part, ...]:
-    return source.parts(entry.solution.read_text(encoding="utf-8"))
+    return [known["tests"], known["mistakes"], known["killed"], mutants, equivalent, len(exercise.styles)]

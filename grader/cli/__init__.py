@@ -110,5 +110,5 @@ def cli() -> None:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """The entry point of `grade`."""
+    """The exercise point of `grade`."""
     cli.main(args)

@@ -16,9 +16,9 @@ from pathlib import Path
 import click
 
 from grader import __version__
+from grader.cli.exit_code import ExitCode
 from grader.cli.screen import Screen
 from grader.errors import SubmissionError, UsageError
-from grader.verdict import ExitCode
 
 OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}  # where output or a temporary file was to go
 

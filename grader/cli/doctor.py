@@ -10,8 +10,8 @@ import click
 from grader.cli.boundary import versions
 from grader.cli.device import gpu
 from grader.cli.session import Session, json_option
-from grader.progress import ProgressUnavailable
 from grader.render.text import good, paragraph, strong, warn
+from grader.store import StoreUnavailable
 
 TIERS = {
     "sandbox": "submissions run without network, in namespaces of their own",
@@ -60,7 +60,7 @@ def _progress(session: Session) -> str:
         return "no workspace"
     try:
         attempts = sum(standing.attempts for standing in session.store.standings().values())
-    except ProgressUnavailable as error:
+    except StoreUnavailable as error:
         return str(error)
     return f"{attempts} attempts in {session.store.path}"
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from grader import workspace
-from grader.catalog import Entry
+from grader.cli.exit_code import ExitCode
 from grader.cli.session import Session, complete_names, is_python_file, json_option, select
 from grader.errors import UsageError
-from grader.verdict import ExitCode, Status, Verdict
+from grader.exercise import Exercise
+from grader.verdict import Status, Verdict
 
 if TYPE_CHECKING:
     from grader.engine import Engine
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Target:
-    entry: Entry
+    exercise: Exercise
     file: Path
 
 
@@ -123,9 +124,9 @@ def resolve(names: Sequence[str], file: Path | None, session: Session) -> list[T
     """What the words on the command line mean, each exercise once. Raises UsageError."""
     found: dict[str, Target] = {}
     for name in names or (str(file),):
-        for entry in select(name):
+        for exercise in select(name):
             given = Path(name) if is_python_file(name) else None
-            found.setdefault(entry.path, Target(entry, file or given or _own_file(entry, session)))
+            found.setdefault(exercise.path, Target(exercise, file or given or _own_file(exercise, session)))
     targets = list(found.values())
     if file and len(targets) != 1:
         raise UsageError("`--file` needs exactly one exercise")
@@ -134,7 +135,7 @@ def resolve(names: Sequence[str], file: Path | None, session: Session) -> list[T
         names_missing = ", ".join(f"`{session.shown(target.file)}`" for target in missing[:3])
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         if len(missing) == len(targets):
-            hint = "" if file else f"\n\nhint: `grade reset {missing[0].entry.slug}` writes the stub"
+            hint = "" if file else f"\n\nhint: `grade reset {missing[0].exercise.slug}` writes the stub"
             raise UsageError(f"there is no file {names_missing}{more}{hint}")
         session.screen.error(
             f"left out, for want of a file: {names_missing}{more}\n\nhint: `grade init .` writes stubs"
@@ -142,24 +143,22 @@ def resolve(names: Sequence[str], file: Path | None, session: Session) -> list[T
     return [target for target in targets if target not in missing]
 
 
-def _own_file(entry: Entry, session: Session) -> Path:
+def _own_file(exercise: Exercise, session: Session) -> Path:
     place = session.workspace or workspace.find(Path.cwd())  # which raises, and says what to do
-    return place.file(entry)
+    return place.file(exercise)
 
 
 def check_part(part: str, targets: Sequence[Target]) -> str:
     import difflib
 
-    from grader import source
-
     if len(targets) != 1:
         raise UsageError("`--part` needs exactly one exercise")
-    entry = targets[0].entry
-    known = [p.name for p in source.parts(entry.solution.read_text(encoding="utf-8"))]
+    exercise = targets[0].exercise
+    known = [p.name for p in exercise.parts]
     if part not in known:
         near = difflib.get_close_matches(part, known, n=1, cutoff=0.5)
         hint = f"did you mean `{near[0]}`?" if near else "parts are functions and classes of the stub"
-        raise UsageError(f"`{entry.slug}` has no part `{part}`: it has {', '.join(known)}\n\nhint: {hint}")
+        raise UsageError(f"`{exercise.slug}` has no part `{part}`: it has {', '.join(known)}\n\nhint: {hint}")
     return part
 
 
@@ -184,9 +183,9 @@ def grade_all(targets: Sequence[Target], options: Options, session: Session, mem
 
 
 def grade_one(engine: Engine, target: Target, options: Options, session: Session) -> Verdict:
-    with session.screen.status(f"grading {target.entry.slug}") as notify:
+    with session.screen.status(f"grading {target.exercise.slug}") as notify:
         return engine.grade(
-            target.entry,
+            target.exercise,
             target.file,
             seed=options.seed,
             device=options.device,
@@ -207,7 +206,7 @@ def present(verdict: Verdict, target: Target, options: Options, session: Session
             verdict,
             width=session.screen.width,
             verbose=options.verbose,
-            follow_ups=[question for question, _ in target.entry.card.follow_ups],
+            follow_ups=[question for question, _ in target.exercise.card.follow_ups],
             file=session.shown(target.file),
         )
         session.screen.result(page)
@@ -228,12 +227,12 @@ def record(verdict: Verdict, options: Options, session: Session) -> None:
 def write_repro(script: str | None, target: Target, session: Session, *, to_stderr: bool) -> None:
     say = session.screen.note if to_stderr else session.screen.result
     if script is None:
-        say(f"\nno call of `{target.entry.slug}` failed, so there is nothing to repeat")
+        say(f"\nno call of `{target.exercise.slug}` failed, so there is nothing to repeat")
         return
     try:
         folder = session.workspace.make_state() / "repro" if session.workspace else Path.cwd()
         folder.mkdir(exist_ok=True)
-        path = folder / (f"{target.entry.slug}.py" if session.workspace else f"repro_{target.entry.slug}.py")
+        path = folder / (f"{target.exercise.slug}.py" if session.workspace else f"repro_{target.exercise.slug}.py")
         path.write_text(script, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         session.screen.error(f"the script cannot be written: {error}")

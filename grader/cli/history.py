@@ -8,29 +8,29 @@ from typing import Any
 
 import click
 
-from grader.catalog import Entry
 from grader.cli.session import ExerciseName, Session, json_option
-from grader.progress import Attempt
+from grader.exercise import Exercise
 from grader.render.terminal import WORDS
 from grader.render.text import cut
+from grader.store import Attempt
 
 
 @click.command()
-@click.argument("entry", type=ExerciseName(), metavar="[SLUG]", required=False)
+@click.argument("exercise", type=ExerciseName(), metavar="[SLUG]", required=False)
 @click.option("-n", "--limit", type=click.IntRange(1), default=20, show_default=True, help="how many, the latest first")
 @json_option
-def history(entry: Entry | None, limit: int, as_json: bool) -> None:
+def history(exercise: Exercise | None, limit: int, as_json: bool) -> None:
     """List your attempts, the latest first; as JSON with their verdicts."""
     session = Session.inside()
     assert session.store is not None
-    attempts = session.store.attempts(entry.path if entry else None, limit=limit)
+    attempts = session.store.attempts(exercise.path if exercise else None, limit=limit)
     if as_json:
         session.screen.json([_json(attempt) for attempt in attempts])
     elif attempts:
         width = max(len(attempt.exercise) for attempt in attempts)
         session.screen.result("\n".join(cut(_line(attempt, width), session.screen.width) for attempt in attempts))
     else:
-        of = f" of `{entry.slug}`" if entry else ""
+        of = f" of `{exercise.slug}`" if exercise else ""
         session.screen.result(f"no attempt{of} yet")
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from grader import catalog
+from grader.card import Level
 from grader.cli.session import Session, complete_names, describe, json_option, select
-from grader.exercise import Level
 from grader.render import overview
 
 
@@ -19,15 +19,15 @@ def list_(names: tuple[str, ...], level: str | None, todo: bool, as_json: bool) 
     """List every exercise by track with its level, minutes, and your points or pass."""
     session = Session.anywhere()
     standings = session.standings()
-    wanted = {entry for name in names or ("all",) for entry in select(name)}
+    wanted = {exercise for name in names or ("all",) for exercise in select(name)}
     passed = {name for name, standing in standings.items() if standing.passed}
     shown = [
-        entry
-        for entry in catalog.entries()
-        if entry in wanted and level in (None, entry.card.level) and not (todo and entry.path in passed)
+        exercise
+        for exercise in catalog.exercises()
+        if exercise in wanted and level in (None, exercise.card.level) and not (todo and exercise.path in passed)
     ]
     if as_json:
-        session.screen.json([describe(entry, standings.get(entry.path)) for entry in shown])
+        session.screen.json([describe(exercise, standings.get(exercise.path)) for exercise in shown])
     elif shown:
         session.screen.result(overview.listing(shown, standings, session.screen.width))
     else:

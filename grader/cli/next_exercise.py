@@ -6,7 +6,7 @@ import click
 
 from grader import catalog
 from grader.cli.session import Session, complete_names, describe, json_option, select
-from grader.progress import next_entry
+from grader.curriculum import next_exercise
 from grader.render import overview
 
 
@@ -18,7 +18,7 @@ def next_(track: str | None, as_json: bool) -> None:
     session = Session.anywhere()
     standings = session.standings()
     passed = {name for name, standing in standings.items() if standing.passed}
-    following = next_entry(catalog.entries(), passed, among=select(track) if track else None)
+    following = next_exercise(catalog.exercises(), passed, among=select(track) if track else None)
     if as_json:
         session.screen.json(describe(following, standings.get(following.path)) if following else None)
     else:

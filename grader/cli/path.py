@@ -6,7 +6,7 @@ import click
 
 from grader import catalog
 from grader.cli.session import Session, complete_names, describe, json_option, select
-from grader.progress import path_to
+from grader.curriculum import path_to
 from grader.render import overview
 
 
@@ -19,9 +19,9 @@ def path(names: tuple[str, ...], as_json: bool) -> None:
     """List exercises in an order that has every prerequisite first; without a name, all of them."""
     session = Session.anywhere()
     standings = session.standings()
-    chosen = [entry for name in names or ("all",) for entry in select(name)]
-    order = path_to(chosen, catalog.entries())
+    chosen = [exercise for name in names or ("all",) for exercise in select(name)]
+    order = path_to(chosen, catalog.exercises())
     if as_json:
-        session.screen.json([describe(entry, standings.get(entry.path)) for entry in order])
+        session.screen.json([describe(exercise, standings.get(exercise.path)) for exercise in order])
     else:
         session.screen.result(overview.path(order, standings, session.screen.width))

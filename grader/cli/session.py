@@ -15,10 +15,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from grader import catalog, workspace
-from grader.catalog import Entry
 from grader.cli.screen import Screen
 from grader.errors import UnknownExercise, UsageError
-from grader.progress import Progress, ProgressUnavailable, Standing
+from grader.exercise import Exercise
+from grader.store import Standing, Store, StoreUnavailable
 from grader.workspace import Workspace
 
 json_option = click.option("--json", "as_json", is_flag=True, help="print JSON on stdout")
@@ -46,16 +46,16 @@ class Session:
         return Session(workspace.find(Path.cwd()))
 
     @property
-    def store(self) -> Progress | None:
-        return Progress(self.workspace.database, clock=time.time) if self.workspace else None
+    def store(self) -> Store | None:
+        return Store(self.workspace.database, clock=time.time) if self.workspace else None
 
-    def complain(self, error: ProgressUnavailable) -> None:
+    def complain(self, error: StoreUnavailable) -> None:
         """Say once that nothing can be kept or recalled; the command goes on."""
         if not self.complained:
             self.screen.error(str(error))
         self.complained = True
 
-    def keep(self, write: Callable[[Progress], None]) -> None:
+    def keep(self, write: Callable[[Store], None]) -> None:
         """Write to the store where there is one; a store that cannot be written costs a complaint and no more."""
         if self.workspace is None or self.store is None:
             return
@@ -63,14 +63,14 @@ class Session:
             self.workspace.make_state()
         try:
             write(self.store)
-        except ProgressUnavailable as error:
+        except StoreUnavailable as error:
             self.complain(error)
 
     def standings(self) -> dict[str, Standing]:
         """Where each exercise stands; empty, with a complaint, when the store cannot be read."""
         try:
             return self.store.standings() if self.store else {}
-        except ProgressUnavailable as error:
+        except StoreUnavailable as error:
             self.complain(error)
             return {}
 
@@ -81,18 +81,18 @@ class Session:
         return workspace.shown(path)
 
 
-def find(name: str) -> Entry:
+def find(name: str) -> Exercise:
     """One exercise by slug, `track/slug` or the path of its stub. Raises UnknownExercise."""
-    (entry,) = _select(name, many=False)
-    return entry
+    (exercise,) = _select(name, many=False)
+    return exercise
 
 
-def select(name: str) -> tuple[Entry, ...]:
+def select(name: str) -> tuple[Exercise, ...]:
     """The exercises a word means, tracks and `all` included. Raises UnknownExercise."""
     return _select(name, many=True)
 
 
-def _select(name: str, *, many: bool) -> tuple[Entry, ...]:
+def _select(name: str, *, many: bool) -> tuple[Exercise, ...]:
     path = Path(name)
     try:
         if many and path.name in catalog.tracks() and os.path.isdir(path):
@@ -109,7 +109,7 @@ def is_python_file(name: str) -> bool:
     return name.endswith(".py") and os.path.isfile(name)
 
 
-def _of_file(path: Path) -> Entry:
+def _of_file(path: Path) -> Exercise:
     """The exercise that a file answers: by its place, else by its name."""
     try:
         return catalog.find(str(path.resolve()))
@@ -128,30 +128,30 @@ class ExerciseName(click.ParamType):
 
     name = "slug"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Entry:
-        return value if isinstance(value, Entry) else find(str(value))
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Exercise:
+        return value if isinstance(value, Exercise) else find(str(value))
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        return [CompletionItem(e.slug, help=e.card.title) for e in catalog.entries() if e.slug.startswith(incomplete)]
+        return [CompletionItem(e.slug, help=e.card.title) for e in catalog.exercises() if e.slug.startswith(incomplete)]
 
 
 def complete_names(incomplete: str) -> list[CompletionItem]:
     """Slugs, tracks and `all`, and files where none of these fits."""
-    slugs = [CompletionItem(e.slug, help=e.card.title) for e in catalog.entries() if e.slug.startswith(incomplete)]
+    slugs = [CompletionItem(e.slug, help=e.card.title) for e in catalog.exercises() if e.slug.startswith(incomplete)]
     tracks = [CompletionItem(t, help="track") for t in (*catalog.tracks(), "all") if t.startswith(incomplete)]
     return slugs + tracks or [CompletionItem(incomplete, type="file")]
 
 
-def describe(entry: Entry, standing: Standing | None) -> dict[str, Any]:
+def describe(exercise: Exercise, standing: Standing | None) -> dict[str, Any]:
     """An exercise and where it stands, as JSON."""
-    card = entry.card
+    card = exercise.card
     return {
-        "exercise": entry.path,
+        "exercise": exercise.path,
         "title": card.title,
         "level": card.level,
         "minutes": card.minutes,
         "after": list(card.after),
-        "file": str(entry.stub_path),
+        "file": str(exercise.stub_path),
         "passed": bool(standing and standing.passed),
         "attempts": standing.attempts if standing else 0,
         "best_points": standing.best if standing else 0,

@@ -6,34 +6,33 @@ import re
 
 import click
 
-from grader import catalog, source
-from grader.catalog import Entry
+from grader import catalog
 from grader.cli.session import ExerciseName, Session, describe, json_option
 from grader.errors import UnknownExercise
+from grader.exercise import Exercise
 from grader.render.text import paragraph, strong
 
 
 @click.command()
-@click.argument("entry", type=ExerciseName(), metavar="SLUG")
+@click.argument("exercise", type=ExerciseName(), metavar="SLUG")
 @json_option
-def show(entry: Entry, as_json: bool) -> None:
+def show(exercise: Exercise, as_json: bool) -> None:
     """Print the statement of an exercise, its parts, rules and prerequisites."""
     session = Session.anywhere()
     standings = session.standings()
-    solution = entry.solution.read_text(encoding="utf-8")
     if as_json:
         more = {
-            "statement": source.statement(solution),
-            "parts": [{"name": part.name, "signature": part.signature} for part in source.parts(solution)],
-            "given": list(source.given(solution)),
-            "forbid": list(entry.card.forbid),
-            "needs": list(entry.card.needs),
+            "statement": exercise.statement,
+            "parts": [{"name": part.name, "signature": part.signature} for part in exercise.parts],
+            "given": list(exercise.given),
+            "forbid": list(exercise.card.forbid),
+            "needs": list(exercise.card.needs),
         }
-        session.screen.json({**describe(entry, standings.get(entry.path)), **more})
+        session.screen.json({**describe(exercise, standings.get(exercise.path)), **more})
         return
-    _print_statement(source.statement(solution), session)
+    _print_statement(exercise.statement, session)
     passed = {name for name, standing in standings.items() if standing.passed}
-    session.screen.result(_facts(entry, solution, passed, session))
+    session.screen.result(_facts(exercise, passed, session))
 
 
 def _print_statement(statement: str, session: Session) -> None:
@@ -57,20 +56,20 @@ def _print_statement(statement: str, session: Session) -> None:
     )  # rich pads code with blank lines
 
 
-def _facts(entry: Entry, solution: str, passed: set[str], session: Session) -> str:
-    width, card = session.screen.width, entry.card
+def _facts(exercise: Exercise, passed: set[str], session: Session) -> str:
+    width, card = session.screen.width, exercise.card
     lines = ["", f"{strong(card.title)} ({card.level}, {card.minutes} min)", "", "parts:"]
-    lines += [paragraph("", part.signature, width, by=2) for part in source.parts(solution)]
-    if given := source.given(solution):
+    lines += [paragraph("", part.signature, width, by=2) for part in exercise.parts]
+    if exercise.given:
         lines += ["", "given, complete in the file:"]
-        lines += [paragraph("", signature, width, by=2) for signature in given]
+        lines += [paragraph("", signature, width, by=2) for signature in exercise.given]
     if card.forbid:
         lines += ["", paragraph("not allowed: ", ", ".join(card.forbid), width)]
     if card.after:
         done = [f"{slug} ({'passed' if _path(slug) in passed else 'not passed'})" for slug in card.after]
         lines += ["", paragraph("best after: ", ", ".join(done), width)]
-    file = session.shown(session.workspace.file(entry)) if session.workspace else str(entry.stub_path)
-    hint = paragraph("hint: ", f"write your answer into `{file}`, then `grade {entry.slug}`", width)
+    file = session.shown(session.workspace.file(exercise)) if session.workspace else str(exercise.stub_path)
+    hint = paragraph("hint: ", f"write your answer into `{file}`, then `grade {exercise.slug}`", width)
     return "\n".join([*lines, "", hint])
 
 

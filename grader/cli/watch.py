@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from grader import catalog
-from grader.catalog import Entry
 from grader.cli import hint as hints
 from grader.cli.grade import Options, Seed, Target, find_device, grade_one, present, record
 from grader.cli.session import ExerciseName, Session
+from grader.curriculum import next_exercise
 from grader.errors import GraderError, UsageError
-from grader.progress import next_entry
+from grader.exercise import Exercise
 from grader.render import overview
 from grader.render.text import faint
 from grader.watch import Watch, sources
@@ -29,13 +29,13 @@ class TerminalActions:
     def __init__(self, session: Session, engine: Engine, options: Options) -> None:
         self.session, self.engine, self.options = session, engine, options
 
-    def grade(self, entry: Entry) -> None:
+    def grade(self, exercise: Exercise) -> None:
         session = self.session
         assert session.workspace is not None
         if session.screen.live and sys.stdout.isatty():
             click.clear()
-        session.screen.note(faint(f"{time.strftime('%H:%M:%S')}  {entry.path}"))
-        target = Target(entry, session.workspace.file(entry))
+        session.screen.note(faint(f"{time.strftime('%H:%M:%S')}  {exercise.path}"))
+        target = Target(exercise, session.workspace.file(exercise))
         try:
             verdict = grade_one(self.engine, target, self.options, session)
         except GraderError as error:
@@ -44,28 +44,28 @@ class TerminalActions:
         present(verdict, target, self.options, session)
         record(verdict, self.options, session)
 
-    def hint(self, entry: Entry) -> None:
-        number = hints.choose(entry, None, self.session)
-        self.session.screen.result(hints.text(entry, number, self.session.screen.width))
+    def hint(self, exercise: Exercise) -> None:
+        number = hints.choose(exercise, None, self.session)
+        self.session.screen.result(hints.text(exercise, number, self.session.screen.width))
 
     def show_list(self) -> None:
         session = self.session
-        session.screen.result(overview.listing(catalog.entries(), session.standings(), session.screen.width))
+        session.screen.result(overview.listing(catalog.exercises(), session.standings(), session.screen.width))
 
-    def choose(self, besides: Entry | None) -> Entry | None:
-        return next_entry(catalog.entries(), self.session.passed(), besides=besides)
+    def choose(self, besides: Exercise | None) -> Exercise | None:
+        return next_exercise(catalog.exercises(), self.session.passed(), besides=besides)
 
     def say(self, text: str) -> None:
         self.session.screen.note(faint(text))
 
 
 @click.command()
-@click.argument("entry", type=ExerciseName(), metavar="[SLUG]", required=False)
+@click.argument("exercise", type=ExerciseName(), metavar="[SLUG]", required=False)
 @click.option("--device", type=click.Choice(["cpu", "cuda", "auto"]), default="cpu", show_default=True)
 @click.option("--seed", type=Seed(), default="0", help="of the random inputs  [default: 0]")
 @click.option("-v", "--verbose", is_flag=True, help="every failing test in full, and the passing ones")
 @click.option("--memory", metavar="MIB", type=click.IntRange(64), default=4096, show_default=True, help="limit in MiB")
-def watch(entry: Entry | None, device: str, seed: int, verbose: bool, memory: int) -> None:
+def watch(exercise: Exercise | None, device: str, seed: int, verbose: bool, memory: int) -> None:
     """Grade SLUG, and again whenever you save it; without SLUG, whatever you save.
 
     Keys: h hint, n next exercise, l list, r grade again, q quit. Set WATCHFILES_FORCE_POLLING=1 where saving is not
@@ -73,15 +73,16 @@ def watch(entry: Entry | None, device: str, seed: int, verbose: bool, memory: in
     """
     session = Session.inside()
     assert session.workspace is not None
-    if entry and not session.workspace.file(entry).exists():
-        path = session.shown(session.workspace.file(entry))
-        raise UsageError(f"there is no file `{path}`\n\nhint: `grade reset {entry.slug}` writes the stub")
+    if exercise and not session.workspace.file(exercise).exists():
+        path = session.shown(session.workspace.file(exercise))
+        raise UsageError(f"there is no file `{path}`\n\nhint: `grade reset {exercise.slug}` writes the stub")
     options = Options(device=find_device(device), seed=seed, verbose=verbose)
     with session.screen.status("starting"):
         from grader.engine import Engine
 
         engine = Engine(memory=memory << 20)
     with engine:
-        loop = Watch(session.workspace, catalog.entries(), TerminalActions(session, engine, options), entry=entry)
+        actions = TerminalActions(session, engine, options)
+        loop = Watch(session.workspace, catalog.exercises(), actions, exercise=exercise)
         with sources(loop, sys.stdin):
             loop.loop()

@@ -6,12 +6,12 @@ solution's. Results are kept by content, so that a mistake is executed once for 
 
 from __future__ import annotations
 
-from grader.diagnosis.replay import Case, Failing, Memory, Replay, same
+from grader.diagnosis.replay import Failing, Recall, Replay, same
 from grader.diagnosis.together import together
-from grader.plugin.calls import Runner
+from grader.remote.calls import Runner
 from grader.verdict import Diagnosis
 
-__all__ = ["Case", "Failing", "Memory", "Replay", "name", "stateful"]
+__all__ = ["Failing", "Recall", "Replay", "name", "stateful"]
 
 MOST = 3  # names at most, where each explains as much as the others
 FIRSTS = 4  # failing tests whose first call is tried on every mistake, as long as nothing explains them
@@ -39,11 +39,11 @@ def name(replay: Replay, failing: list[Failing]) -> list[Diagnosis]:
                 scores[mistake.name] = len(found)
                 left = [item for item in left if item not in found]
     best = max(scores.values(), default=0)
-    named = [mistake for mistake in replay.case.mistakes if best and scores.get(mistake.name) == best]
+    named = [mistake for mistake in replay.exercise.mistakes if best and scores.get(mistake.name) == best]
     if len(named) > 1 and ties:
         broken = {mistake.name: len(replay.explained(ties, mistake)) for mistake in named}
         named = [mistake for mistake in named if broken[mistake.name] == max(broken.values())]
-    if replay.case.entry.card.composes and (several := together(replay, items + ties, named)):
+    if replay.exercise.card.composes and (several := together(replay, items + ties, named)):
         return several
     return [Diagnosis(mistake.name, mistake.says, best, len(items)) for mistake in named[:MOST]]
 

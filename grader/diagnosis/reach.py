@@ -6,20 +6,21 @@ import ast
 import json
 import re
 
-from grader.exercise import Mistake
-from grader.plugin.calls import Call
+from grader.exercise import Exercise
+from grader.mistake import Mistake, spans
+from grader.remote.calls import Call
 
 
 class Reach:
     """The top-level definitions of a solution, what each leads to, and where mistakes are planted."""
 
-    def __init__(self, solution: str, mistakes: list[Mistake]) -> None:
-        tree = ast.parse(solution)
+    def __init__(self, exercise: Exercise) -> None:
+        tree = ast.parse(exercise.text)
         nodes = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
         self.lines = {node.name: range(_first_line(node), (node.end_lineno or node.lineno) + 1) for node in nodes}
         uses = {node.name: _names(node) & self.lines.keys() for node in nodes}
         self.leads_to = {name: _closure(name, uses) for name in uses}
-        self.places = [(mistake, self._places(mistake, solution)) for mistake in mistakes]
+        self.places = [(mistake, self._places(mistake, exercise.text)) for mistake in exercise.mistakes]
 
     def mistakes(self, call: Call) -> list[Mistake]:
         """Those that are planted where the call comes to; all, where that cannot be told."""
@@ -31,9 +32,8 @@ class Reach:
     def _places(self, mistake: Mistake, solution: str) -> set[str]:
         """The definitions that a mistake edits; none where it edits something outside of them."""
         found = set()
-        for old in mistake.edits:
-            start = solution.index(old)
-            first, last = (solution.count("\n", 0, end) + 1 for end in (start, start + len(old.rstrip())))
+        for start, stop, _ in spans(mistake, solution):
+            first, last = (solution.count("\n", 0, place) + 1 for place in (start, max(start, stop - 1)))
             inside = {name for name, lines in self.lines.items() if first in lines or last in lines}
             if not inside:
                 return set()

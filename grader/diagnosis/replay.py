@@ -11,28 +11,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from grader.catalog import Entry
 from grader.compare import Mismatch, assert_close
 from grader.cost import Cost
 from grader.diagnosis.reach import Reach
-from grader.exercise import Mistake
-from grader.plugin.calls import Call, Result, Runner, Source
-from grader.plugin.submission import Trial
-from grader.source import apply, fingerprint
+from grader.exercise import Exercise
+from grader.mistake import Mistake, plant
+from grader.remote.calls import Call, Code, Result, Runner
+from grader.remote.submission import Trial
+from grader.source import fingerprint
 from grader.verdict import Cause
 
 MAX_CALLS = 60  # failing calls that are replayed
 ALIKE = 1.05  # costs within this factor are the same cost
 NOISE = 2048  # bytes that the peak of plain Python varies by from run to run; all else is counted exactly
-
-
-@dataclass(frozen=True)
-class Case:
-    """An exercise whose mistakes are to be tried."""
-
-    entry: Entry
-    solution: str
-    mistakes: list[Mistake]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +37,7 @@ class Failing:
 
 
 @dataclass
-class Memory:
+class Recall:
     """Results of the kit's own sources, the solution and the mistakes, by content of source and call."""
 
     results: dict[tuple[str, str], Result] = field(default_factory=dict)  # the last used at the end
@@ -88,16 +79,16 @@ def call_key(call: Call) -> str:
 
 @dataclass
 class Replay:
-    """A case's calls on its solution and mistakes; the runner executes none of the learner's code."""
+    """Calls repeated on an exercise's solution and mistakes; the runner executes none of the learner's code."""
 
-    case: Case
+    exercise: Exercise
     runner: Runner
-    memory: Memory
+    memory: Recall
     looked: int = 0  # results asked for, remembered or not
 
     @functools.cached_property
     def reach(self) -> Reach:
-        return Reach(self.case.solution, self.case.mistakes)
+        return Reach(self.exercise)
 
     def failing(self, trials: list[Trial]) -> list[Failing]:
         """The calls of the failed tests whose results differ from the solution's."""
@@ -125,11 +116,9 @@ class Replay:
         return not same(result, item.right)
 
     def _results(self, calls: list[Call], *mistakes: Mistake) -> list[Result]:
-        text = self.case.solution
-        for mistake in mistakes:
-            text = apply(mistake, text)
+        text = plant(self.exercise.text, *mistakes)
         self.looked += len(calls)
-        self.runner.switch(Source(text, f"{self.case.entry.slug}.py"))
+        self.runner.switch(Code(text, f"{self.exercise.slug}.py"))
         return self.memory.get(text, calls, self.runner.run)
 
 

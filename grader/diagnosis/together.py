@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 
 from grader.diagnosis.replay import Failing, Replay
-from grader.exercise import Mistake
+from grader.mistake import Mistake
 from grader.verdict import Diagnosis
 
 MOST = 5  # mistakes at once

@@ -16,9 +16,11 @@ from typing import Any, Literal, Protocol
 
 import pytest
 
-from grader.catalog import PACKAGE, Entry
+from grader.catalog import PACKAGE
 from grader.errors import Fault
+from grader.exercise import Exercise
 from grader.plugin import examples
+from grader.source import Examples
 from grader.verdict import Cause, Outcome, TestResult
 
 LEAN = (
@@ -58,7 +60,7 @@ class Grading(Protocol):
 class Suite:
     """A pytest plugin: the tests of a suite, for as many gradings as there are."""
 
-    def __init__(self, shown: tuple[examples.Examples, ...]) -> None:
+    def __init__(self, shown: tuple[Examples, ...]) -> None:
         self.shown = shown
         self.tests: list[Test] = []
         self.by_id: dict[str, Test] = {}
@@ -139,16 +141,16 @@ def _category(item: pytest.Item) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
 
 
-def collect(entry: Entry, shown: tuple[examples.Examples, ...]) -> Suite:
+def collect(exercise: Exercise) -> Suite:
     """The tests of a suite and of the worked examples, collected anew only when these change: it takes as long as
     fifty tests. Raises Fault when the suite is broken.
     """
-    load(entry)
-    return _collect(entry.suite, entry.suite.read_text(encoding="utf-8"), shown)
+    load(exercise)
+    return _collect(exercise.suite, exercise.suite.read_text(encoding="utf-8"), exercise.examples)
 
 
 @functools.lru_cache(64)
-def _collect(file: Path, text: str, shown: tuple[examples.Examples, ...]) -> Suite:
+def _collect(file: Path, text: str, shown: tuple[Examples, ...]) -> Suite:
     suite = Suite(shown)
     files = [examples.__file__] if shown else []
     with own_environment(), contextlib.redirect_stdout(io.StringIO()) as said:
@@ -163,13 +165,13 @@ def _collect(file: Path, text: str, shown: tuple[examples.Examples, ...]) -> Sui
 forget = _collect.cache_clear  # after an interrupt, which leaves fixtures in an unknown state
 
 
-def load(entry: Entry) -> Any:
+def load(exercise: Exercise) -> Any:
     """The suite's module. Raises Fault when it does not import."""
-    name = f"grader.suites.{entry.track}.{entry.slug}"
+    name = f"grader.suites.{exercise.track}.{exercise.slug}.suite"
     try:
         return sys.modules.get(name) or importlib.import_module(name)
     except Exception as error:
-        raise Fault(f"the suite of {entry.path} does not import: {type(error).__name__}: {error}") from error
+        raise Fault(f"the suite of {exercise.path} does not import: {type(error).__name__}: {error}") from error
 
 
 @contextlib.contextmanager

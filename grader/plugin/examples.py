@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import doctest
-import functools
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from grader.compare import fail
-from grader.exercise import probe
+from grader.source import Examples
+from grader.suite import probe
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-
-
-@dataclass(frozen=True)
-class Examples:
-    """The examples of one docstring; `part` is the definition that it belongs to, if any."""
-
-    part: str
-    examples: tuple[doctest.Example, ...]
-
-
-@functools.lru_cache(64)
-def collect(solution: str) -> tuple[Examples, ...]:
-    """The examples of a solution's docstrings: the statement's first, then each definition's."""
-    parser = doctest.DocTestParser()
-    tree = ast.parse(solution)
-    nodes = [tree, *(node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef))]
-    found = []
-    for node in nodes:
-        examples = tuple(parser.get_examples(ast.get_docstring(node, clean=True) or ""))
-        if examples:
-            found.append(Examples(getattr(node, "name", ""), examples))
-    return tuple(found)
 
 
 @probe

@@ -8,14 +8,14 @@ from textwrap import indent
 
 import pytest
 
-from grader.catalog import Entry
 from grader.compare import Mismatch
 from grader.cost import TooCostly
 from grader.errors import Fault
-from grader.plugin import collect, examples
-from grader.plugin.calls import call_seed, in_words
+from grader.exercise import Exercise
+from grader.plugin import collect
 from grader.plugin.collect import Test
-from grader.plugin.submission import CallFailed, Submission, Trial, Waiting
+from grader.remote.calls import call_seed, in_words
+from grader.remote.submission import CallFailed, Submission, Trial, Waiting
 from grader.verdict import Cause, Outcome, TestResult
 
 BESIDE = 11 * " "  # under what stands behind `the call`
@@ -30,7 +30,6 @@ class SuiteRun:
     device: str
     part: str | None
     performance: bool
-    examples: tuple[examples.Examples, ...]
     only: Container[str] | None = None  # names of tests; None means all
     first: tuple[str, ...] = ()
     stop: bool = False
@@ -112,9 +111,9 @@ class _Skipped(Exception):
     """The test does not apply here."""
 
 
-def run(entry: Entry, grading: SuiteRun) -> None:
+def run(exercise: Exercise, grading: SuiteRun) -> None:
     """Run a suite; the results are in `grading.results`. Raises Fault when the suite itself is broken."""
-    suite = collect.collect(entry, grading.examples)
+    suite = collect.collect(exercise)
     suite.grading = grading
     try:
         with collect.own_environment():
@@ -126,4 +125,4 @@ def run(entry: Entry, grading: SuiteRun) -> None:
         collect.forget()
         raise
     if grading.fault:
-        raise Fault(f"the suite of {entry.path} did not run: {grading.fault}")
+        raise Fault(f"the suite of {exercise.path} did not run: {grading.fault}")

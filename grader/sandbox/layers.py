@@ -193,7 +193,7 @@ def environment() -> dict[str, str]:
     scratch = tempfile.gettempdir()
     fixed = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    # `getpass` asks for it, and nobody has no entry among the users
+    # `getpass` asks for it, and nobody has no exercise among the users
     place = {"HOME": scratch, "TMPDIR": scratch, "LOGNAME": "learner"}
     devices = {name: os.environ[name] for name in ("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH") if name in os.environ}
     return fixed | threads | place | devices

@@ -122,9 +122,9 @@ def play_case(case: Case, tier: str, *, as_json: bool = True) -> Played:
 
 def fill_in(case: Case) -> str:
     """The code with the places on this machine that it reaches for."""
-    entry = catalog.find(case.exercise)
+    exercise = catalog.find(case.exercise)
     places = {
-        "SUITE_FILE": entry.suite, "SOLUTION_FILE": entry.solution, "KIT": catalog.PACKAGE, "CLONE": ROOT,
+        "SUITE_FILE": exercise.suite, "SOLUTION_FILE": exercise.solution, "KIT": catalog.PACKAGE, "CLONE": ROOT,
         "HOME_FOLDER": Path.home(),
     }  # fmt: skip
     code = case.code
@@ -229,13 +229,13 @@ def hidden_lines() -> frozenset[str]:
     """Lines of the suites and of the solutions' answers that would give themselves away. Probes run beside the
     learner's code, so they can be seen there; they hold no expectation."""
     found: set[str] = set()
-    for entry in catalog.entries():
-        text = entry.suite.read_text(encoding="utf-8").splitlines()
+    for exercise in catalog.exercises():
+        text = exercise.suite.read_text(encoding="utf-8").splitlines()
         for node in ast.parse("\n".join(text)).body:
             marked = isinstance(node, ast.FunctionDef) and "probe" in map(ast.unparse, node.decorator_list)
             if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Assign) and not marked:
                 found.update(text[node.lineno - 1 : node.end_lineno])
-        for region in REGION.finditer(entry.solution.read_text(encoding="utf-8")):
+        for region in REGION.finditer(exercise.solution.read_text(encoding="utf-8")):
             found.update(region[0].splitlines())
     # a line of numbers alone is an input, which the messages show
     return frozenset(line.strip() for line in found if len(line.strip()) > 30 and re.search("[a-z]", line))

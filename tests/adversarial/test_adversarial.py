@@ -9,7 +9,8 @@ import unicodedata
 
 import pytest
 
-from grader.verdict import Cause, ExitCode, Status
+from grader.cli.exit_code import ExitCode
+from grader.verdict import Cause, Status
 
 from . import CASES
 from .case import RIGHT, WRONG, Case, combinations
@@ -112,8 +113,8 @@ def test_terminal(case):
 
 def test_the_time_of_a_submission_is_limited_in_all(grade, monkeypatch):
     """Sleeping for just less than the limit in every call does not take all day."""
-    monkeypatch.setattr("grader.plugin.calls.PATIENCE", 0.2)
-    monkeypatch.setattr("grader.plugin.calls.SHORT_LIMIT", 0.1)
+    monkeypatch.setattr("grader.remote.calls.PATIENCE", 0.2)
+    monkeypatch.setattr("grader.remote.calls.SHORT_LIMIT", 0.1)
     verdict = grade("combination_sum", combinations("import time", inside="time.sleep(0.15)"), performance=False)
     assert sum(test.cause is Cause.TIMEOUT for test in verdict.tests) > len(verdict.tests) // 2
 

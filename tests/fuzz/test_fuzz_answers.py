@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from grader.cost import Cost
-from grader.plugin.calls import Call, RemoteError, Result, Runner, Source
+from grader.remote.calls import Call, Code, RemoteError, Result, Runner
 from grader.sandbox.host import Answer, Child, Ending
 from grader.sandbox.inside import wire
 from grader.sandbox.inside.lockdown import Limits
@@ -73,7 +73,7 @@ class Forger:
 
 def outcome(*answers: bytes, **rest) -> Result:
     """What a runner makes of a child's answers: to the load, then to a call."""
-    runner = Runner(Forger(list(answers), **rest), Source("x = 1", "x.py"), Limits())  # type: ignore[arg-type]
+    runner = Runner(Forger(list(answers), **rest), Code("x = 1", "x.py"), Limits())  # type: ignore[arg-type]
     try:
         runner.load()
         return runner.run(Call("f", None, [], {"dict": []}, b"", 0))
@@ -186,7 +186,7 @@ def test_any_cost_reads_or_is_a_value_error(data):
 def test_a_line_at_infinity_is_no_fault():
     """It came out of `load`, where nothing catches what is not expected, and ended the command with 3."""
     forged = frame({"error": {**ERROR, "frames": [[float("inf"), "f", "x"]]}})
-    runner = Runner(Forger([forged]), Source("x = 1", "x.py"), Limits())  # type: ignore[arg-type]
+    runner = Runner(Forger([forged]), Code("x = 1", "x.py"), Limits())  # type: ignore[arg-type]
     loaded = runner.load()
     runner.close()
     assert loaded.ended is Cause.CRASHED

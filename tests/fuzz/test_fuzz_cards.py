@@ -1,4 +1,4 @@
-"""A card of any text: an Exercise whose fields are what they say, or a Fault that names the file."""
+"""A card of any text: an Card whose fields are what they say, or a Fault that names the file."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from grader import catalog
 from grader.errors import Fault
-from grader.exercise import Exercise
+from grader.exercise import Card
 
-SUITES = [entry.suite.read_text(encoding="utf-8") for entry in catalog.entries()]
+SUITES = [exercise.suite.read_text(encoding="utf-8") for exercise in catalog.exercises()]
 CARDS = [text[text.index("\nEXERCISE = ") : text.index("\n)\n", text.index("\nEXERCISE = ")) + 3] for text in SUITES]
 
 
@@ -22,7 +22,7 @@ def suite(tmp_path):
     return tmp_path / "suite.py"
 
 
-def read(suite, data: bytes) -> Exercise | None:
+def read(suite, data: bytes) -> Card | None:
     suite.write_bytes(data)
     try:
         with warnings.catch_warnings():
@@ -44,7 +44,7 @@ def test_the_cards_themselves(suite):
         assert read(suite, card.encode()) == read(suite, text.encode()) is not None
 
 
-FIELDS = 'EXERCISE = Exercise(\n    title="t", level="core", minutes={}, hints={}, follow_ups=(("q", "a"),),\n)\n'
+FIELDS = 'EXERCISE = Card(\n    title="t", level="core", minutes={}, hints={}, follow_ups=(("q", "a"),),\n)\n'
 
 
 @effort(200)
@@ -72,7 +72,7 @@ VALUES = st.one_of(
 
 
 @effort(150)
-@given(st.dictionaries(st.sampled_from([*Exercise.__dataclass_fields__, "other"]), VALUES, max_size=10))
+@given(st.dictionaries(st.sampled_from([*Card.__dataclass_fields__, "other"]), VALUES, max_size=10))
 def test_a_card_of_any_literals(suite, fields):
     arguments = ", ".join(f"{name}={value!r}" for name, value in fields.items())
-    read(suite, f"EXERCISE = Exercise({arguments})\n".encode("utf-8", "surrogatepass"))
+    read(suite, f"EXERCISE = Card({arguments})\n".encode("utf-8", "surrogatepass"))

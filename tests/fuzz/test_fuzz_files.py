@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from grader import catalog, source
 from grader.errors import SubmissionError
-from grader.plugin.submission import missing_message
+from grader.remote.submission import missing_message
 from grader.sandbox import rules
 from grader.verdict import Status
 
-ENTRIES = catalog.entries()
-SOLUTIONS = [entry.solution.read_text(encoding="utf-8") for entry in ENTRIES]
-FORBIDDEN = tuple(dict.fromkeys(rule for entry in ENTRIES for rule in entry.card.forbid))
+ENTRIES = catalog.exercises()
+SOLUTIONS = [exercise.solution.read_text(encoding="utf-8") for exercise in ENTRIES]
+FORBIDDEN = tuple(dict.fromkeys(rule for exercise in ENTRIES for rule in exercise.card.forbid))
 
 
 @pytest.fixture
@@ -116,10 +116,10 @@ STATUSES = {*Status} - {Status.NOT_STARTED}
 @pytest.fixture
 def impatient(monkeypatch):
     """The exercise without torch, with short time limits: what hangs is not what is tested here."""
-    monkeypatch.setattr("grader.plugin.calls.IMPORT_LIMIT", 1.0)
-    entry = catalog.Entry("leetcode", "maximum_gap")
-    entry.__dict__["card"] = dataclasses.replace(catalog.find("maximum_gap").card, timeout=0.3)
-    return entry
+    monkeypatch.setattr("grader.remote.calls.IMPORT_LIMIT", 1.0)
+    exercise = catalog.Exercise("leetcode", "maximum_gap")
+    exercise.__dict__["card"] = dataclasses.replace(catalog.find("maximum_gap").card, timeout=0.3)
+    return exercise
 
 
 GAP = catalog.find("maximum_gap").solution.read_text(encoding="utf-8")

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from grader import catalog, workspace
 from grader.authoring import check
 from grader.cli import cli
-from grader.progress import SCHEMA, TABLES, Progress, ProgressUnavailable, due_entries
+from grader.curriculum import due_exercises
+from grader.store import SCHEMA, TABLES, Store, StoreUnavailable
 from grader.verdict import Status
 
 COMMANDS = [[], ["--json"], ["list"], ["list", "--json"], ["next"], ["show", "adamw"], ["hint", "adamw"], ["hint", "adamw", "--all"],
@@ -30,14 +31,14 @@ def place(tmp_path, monkeypatch):
     made = workspace.init(tmp_path / "ws").workspace
     monkeypatch.chdir(made.root)
     yield made
-    catalog.entries.cache_clear()
+    catalog.exercises.cache_clear()
 
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory):
     """A sound store of three attempts and a hint."""
     path = tmp_path_factory.mktemp("store") / "progress.db"
-    store = Progress(path)
+    store = Store(path)
     for status in (Status.FAILED, Status.PASSED, Status.ERROR):
         store.record(fake_kit.verdict(status))
     store.take_hint("optimizers/adamw", 1)
@@ -55,17 +56,17 @@ def verdict_of(attempt) -> None:
 
 
 def use(path) -> None:
-    """Everything that a store does, each giving what it should or ProgressUnavailable."""
-    store = Progress(path, timeout=0.05)
+    """Everything that a store does, each giving what it should or StoreUnavailable."""
+    store = Store(path, timeout=0.05)
     for action in (
         lambda: [verdict_of(attempt) for attempt in store.attempts()],
-        lambda: due_entries(catalog.entries(), store.standings(), 1e10),
+        lambda: due_exercises(catalog.exercises(), store.standings(), 1e10),
         lambda: store.passed() <= {"optimizers/adamw"},
         lambda: max(store.hints("optimizers/adamw"), default=0) + 1,
         lambda: store.take_hint("optimizers/adamw", 2),
         lambda: store.record(fake_kit.verdict(Status.FAILED)),
     ):
-        with contextlib.suppress(ProgressUnavailable):
+        with contextlib.suppress(StoreUnavailable):
             action()
 
 

@@ -26,7 +26,7 @@ def place(tmp_path, monkeypatch):
     made = workspace.init(tmp_path / "ws").workspace
     monkeypatch.chdir(made.root)
     yield made
-    catalog.entries.cache_clear()
+    catalog.exercises.cache_clear()
 
 
 COMMANDS = ["list", "show", "hint", "history", "next", "solution", "grade", "-h", "--version", "list", "show"]

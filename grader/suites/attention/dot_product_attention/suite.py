@@ -1,0 +1,483 @@
+"""Hidden suite for attention/dot_product_attention: the formulas head by head in float64, autograd, and counted costs."""
+
+import pytest
+import torch
+
+from grader.compare import assert_close, assert_equal
+from grader.cost import assert_cost, assert_growth
+from grader.probes import vjp
+from grader.suite import probe
+
+# --- probes ---
+
+
+@probe
+def softmax_gradients(module, logits, mask, upstream):
+    """The weights, and what reaches the logits, and the mask if it is of floats."""
+    leaves = [logits.clone().requires_grad_()]
+    if mask is not None and mask.is_floating_point():
+        mask = mask.clone().requires_grad_()
+        leaves.append(mask)
+    y = module.masked_softmax(leaves[0], mask)
+    return y.detach(), vjp([y], leaves, [upstream])
+
+
+@probe
+def gradients(module, query, key, value, upstream, **how):
+    """The output, and what reaches query, key and value through autograd."""
+    leaves = [x.clone().requires_grad_() for x in (query, key, value)]
+    y = module.dot_product_attention(*leaves, **how)
+    return y.detach(), vjp([y], leaves, [upstream])
+
+
+@probe
+def rounded(module, name, *arguments, **how):
+    """The type of each result, and its values in float64."""
+    results = getattr(module, name)(*arguments, **how)
+    results = [results] if torch.is_tensor(results) else list(results)
+    return [x.dtype for x in results], [x.double() for x in results]
+
+
+@probe
+def loaded(module, heads, state):
+    """A module with the given parameters."""
+    width, context_width = state["key.weight"].shape
+    layer = module.MultiHeadAttention(width, heads, None if width == context_width else context_width)
+    layer = layer.to(state["key.weight"].dtype)
+    layer.load_state_dict(state)
+    return layer
+
+
+@probe
+def multi_head(module, heads, state, x, *rest, **how):
+    """The output of a module with the given parameters."""
+    return loaded(module, heads, state)(x, *rest, **how).detach()
+
+
+@probe
+def multi_head_gradients(module, heads, state, x, context, upstream, **how):
+    """The output, and what reaches x, the context and every parameter."""
+    layer = loaded(module, heads, state)
+    x, context = x.clone().requires_grad_(), context.clone().requires_grad_()
+    y = layer(x, context, **how)
+    parameters = dict(layer.named_parameters())
+    return y.detach(), vjp([y], [x, context, *(parameters[name] for name in state)], [upstream])
+
+
+@probe
+def multi_head_cost(module, meter, heads, state, x, context):
+    """A module's output; the forward alone is metered."""
+    layer = loaded(module, heads, state)
+    with meter:
+        y = layer(x, context)
+    return y.detach()
+
+
+@probe
+def layout(module, width, heads, context_width):
+    """Names and shapes of the parameters."""
+    layer = module.MultiHeadAttention(width, heads, context_width)
+    return {name: list(p.shape) for name, p in layer.named_parameters()}
+
+
+@probe
+def built(module, width, heads):
+    """Nothing; the module is made."""
+    module.MultiHeadAttention(width, heads)
+
+
+# --- oracles ---
+
+F64 = torch.float64
+B, H, TQ, TK, D, M = 2, 3, 5, 7, 4, 6
+E, C = H * D, 10
+HALF = "one rounding to half precision is allowed, at the end"
+FAR = "float32 logits near 1e5 are off by up to 0.01, and weights with them"
+
+# which keys are real, and a pattern that leaves every query some key, whatever the order
+PADDING = torch.tensor([[1, 1, 1, 1, 1, 0, 1], [1, 1, 0, 1, 1, 1, 0]], dtype=torch.bool)[:, None, None, :]
+PATTERN = torch.tensor([[(3 * i + 2 * j) % 5 != 0 for j in range(TK)] for i in range(TQ)])
+
+
+def normalised(logits, mask=None):
+    """Softmax row by row of what is visible, in float64."""
+    logits = logits.double()
+    if mask is not None:
+        logits = torch.where(mask, logits, -torch.inf) if mask.dtype == torch.bool else logits + mask
+    seen = logits > -torch.inf
+    logits = torch.where(seen, logits, -1e300)
+    p = torch.exp(logits - torch.logsumexp(logits, dim=-1, keepdim=True))
+    return torch.where(seen, p, 0)
+
+
+def explicit(query, key, value, mask=None, causal=False, scale=None):
+    """The weights and the output, in float64."""
+    scale = 1 / query.shape[-1] ** 0.5 if scale is None else scale
+    logits = torch.einsum("...id,...jd->...ij", query.double(), key.double()) * scale
+    if causal:
+        rows, columns = logits.shape[-2:]
+        late = [[j - columns > i - rows for j in range(columns)] for i in range(rows)]
+        logits = logits.masked_fill(torch.tensor(late), -torch.inf)
+    p = normalised(logits, mask)
+    return p, torch.einsum("...ij,...jm->...im", p, value.double())
+
+
+def explicit_gradients(query, key, value, upstream, **how):
+    """The output, and what autograd makes of the explicit formula."""
+    leaves = [x.double().clone().requires_grad_() for x in (query, key, value)]
+    y = explicit(*leaves, **how)[1]
+    return y.detach(), vjp([y], leaves, [upstream.double()])
+
+
+def head_by_head(heads, state, x, context, mask=None, causal=False):
+    """Multi-head attention with rows of the projections cut out for each head, in float64."""
+    total = state["output.bias"]
+    size = x.shape[-1] // heads
+    for h in range(heads):
+        rows = slice(h * size, (h + 1) * size)
+        query, key, value = (
+            y @ state[f"{name}.weight"][rows].T + state[f"{name}.bias"][rows]
+            for name, y in (("query", x), ("key", context), ("value", context))
+        )
+        own = mask if mask is None or mask.shape[1] == 1 else mask[:, h : h + 1]
+        own = own if own is None else own.squeeze(1)
+        total = total + explicit(query, key, value, own, causal)[1] @ state["output.weight"][:, rows].T
+    return total
+
+
+def tokens(draw, queries=TQ, keys=TK, dtype=F64, shape=(B, H), dim=D, values=M):
+    """Query, key and value."""
+    query, key = draw.normal(*shape, queries, dim, dtype=dtype), draw.normal(*shape, keys, dim, dtype=dtype)
+    return query, key, draw.normal(*shape, keys, values, dtype=dtype)
+
+
+def biased(draw):
+    """A bias for each head that hides some keys and leaves every query some."""
+    return draw.normal(H, TQ, TK, dtype=F64).masked_fill(~PATTERN, -torch.inf)
+
+
+def parameters(draw, width=E, context=E, dtype=F64):
+    """Random parameters of a module, none of them small."""
+    sizes = {"query": width, "key": context, "value": context, "output": width}
+    return {
+        f"{name}.{kind}": draw.normal(*shape, dtype=dtype)
+        for name, size in sizes.items()
+        for kind, shape in (("weight", (width, size)), ("bias", (width,)))
+    }
+
+
+def how(draw, kind):
+    """The keyword arguments of a kind of attention."""
+    kinds = {
+        "plain": {},
+        "bias and scale": {"mask": biased(draw), "scale": 0.3},
+        "mask and causal": {"mask": PADDING, "causal": True},
+    }
+    return kinds[kind]
+
+
+KINDS = ("plain", "bias and scale", "mask and causal")
+SOFTMAX = pytest.mark.part("masked_softmax")
+WEIGHTS = pytest.mark.part("attention_weights")
+OUTPUT = pytest.mark.part("dot_product_attention")
+BACKWARD = pytest.mark.part("attention_gradients")
+MODULE = pytest.mark.part("MultiHeadAttention")
+
+
+class TestValues:
+    @pytest.mark.part("causal_mask")
+    def test_causal_mask(self, submission):
+        """the last query sees all keys, the one before it all but one"""
+        for queries, keys in ((3, 7), (7, 3), (4, 4)):
+            expected = torch.tensor([[j - keys <= i - queries for j in range(keys)] for i in range(queries)])
+            got = submission.causal_mask(queries, keys)
+            assert_equal(got, expected, what=f"mask for {queries} queries, {keys} keys")
+
+    @SOFTMAX
+    @pytest.mark.parametrize("kind", ["bool", "bias"])
+    def test_masked_softmax(self, submission, draw, kind):
+        """visible keys share a weight of 1; hidden ones have 0"""
+        logits = 2 * draw.normal(B, H, TQ, TK, dtype=F64)
+        mask = {"bool": PADDING & PATTERN, "bias": biased(draw)}[kind]
+        assert_close(submission.masked_softmax(logits, mask), normalised(logits, mask), what="weights", dtype=F64)
+
+    @WEIGHTS
+    @pytest.mark.parametrize("kind", KINDS[1:])
+    def test_weights(self, submission, draw, kind):
+        """dot products, scaled, then masked, then normalised"""
+        query, key, value = tokens(draw)
+        call = how(draw, kind)
+        got = submission.attention_weights(query, key, **call)
+        assert_close(got, explicit(query, key, value, **call)[0], what="weights", dtype=F64)
+
+    @OUTPUT
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_attention(self, submission, draw, kind):
+        """every query averages the values it sees"""
+        query, key, value = tokens(draw)
+        call = how(draw, kind)
+        got = submission.dot_product_attention(query, key, value, **call)
+        assert_close(got, explicit(query, key, value, **call)[1], what="output", dtype=F64)
+
+    @MODULE
+    @pytest.mark.points(2)
+    @pytest.mark.parametrize("kind", ["causal", "mask"])
+    def test_self_attention(self, submission, draw, kind):
+        """every head attends with its own rows of the projections"""
+        state, x = parameters(draw), draw.normal(B, TK, E, dtype=F64)
+        visible = torch.tensor([[[(i + 2 * j + h) % 3 != 0 for j in range(TK)] for i in range(TK)] for h in range(H)])
+        call = {"causal": {"causal": True}, "mask": {"mask": visible[None] & PADDING}}[kind]
+        got = submission.run(multi_head, H, state, x, **call)
+        assert_close(got, head_by_head(H, state, x, x, **call), what="output", dtype=F64)
+
+    @MODULE
+    @pytest.mark.points(2)
+    def test_cross_attention(self, submission, draw):
+        """keys and values come from the context, which has a length and a width of its own"""
+        state = parameters(draw, context=C)
+        x, context = draw.normal(B, TQ, E, dtype=F64), draw.normal(B, TK, C, dtype=F64)
+        got = submission.run(multi_head, H, state, x, context, mask=PADDING)
+        assert_close(got, head_by_head(H, state, x, context, PADDING), what="output", dtype=F64)
+
+    @MODULE
+    def test_layout(self, submission):
+        """the parameters are those of four linear layers; keys and values read the context"""
+        expected = {}
+        for name, size in (("query", E), ("key", C), ("value", C), ("output", E)):
+            expected |= {f"{name}.weight": [E, size], f"{name}.bias": [E]}
+        assert_equal(submission.run(layout, E, H, C), expected, what="shapes of the parameters")
+
+
+class TestGradients:
+    @SOFTMAX
+    @pytest.mark.parametrize("kind", ["bool", "bias"])
+    def test_softmax_gradient(self, submission, draw, kind):
+        """logits get the softmax's gradient, and so does a bias"""
+        logits, upstream = draw.normal(B, H, TQ, TK, dtype=F64), draw.normal(B, H, TQ, TK, dtype=F64)
+        mask = {"bool": PATTERN, "bias": biased(draw)}[kind]
+        p = normalised(logits, mask)
+        expected = p * (upstream - (p * upstream).sum(dim=-1, keepdim=True))
+        expected = [expected] if kind == "bool" else [expected, expected.sum(dim=0)]
+        got = submission.run(softmax_gradients, logits, mask, upstream)
+        assert_close(got, (p, expected), what="(weights, gradients of [logits, bias])")
+
+    @OUTPUT
+    @pytest.mark.points(2)
+    @pytest.mark.parametrize("kind", KINDS[::2])
+    def test_autograd(self, submission, draw, kind):
+        """the output is differentiable in query, key and value"""
+        arguments, upstream = tokens(draw), draw.normal(B, H, TQ, M, dtype=F64)
+        call = how(draw, kind)
+        got = submission.run(gradients, *arguments, upstream, **call)
+        expected = explicit_gradients(*arguments, upstream, **call)
+        assert_close(got, expected, what="(output, gradients of [query, key, value])")
+
+    @BACKWARD
+    @pytest.mark.points(2)
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_formulas(self, submission, draw, kind):
+        """dQ, dK and dV by hand are the gradients of the output"""
+        arguments, upstream = tokens(draw), draw.normal(B, H, TQ, M, dtype=F64)
+        call = how(draw, kind)
+        got = submission.attention_gradients(upstream, *arguments, **call)
+        expected = explicit_gradients(*arguments, upstream, **call)[1]
+        assert_close(got, expected, what="(dQ, dK, dV)", dtype=F64)
+
+    @MODULE
+    def test_module_gradients(self, submission, draw):
+        """the module's inputs and all its parameters get gradients"""
+        state, upstream = parameters(draw, context=C), draw.normal(B, TQ, E, dtype=F64)
+        x, context = draw.normal(B, TQ, E, dtype=F64), draw.normal(B, TK, C, dtype=F64)
+        got = submission.run(multi_head_gradients, H, state, x, context, upstream, causal=True)
+        leaves = [y.clone().requires_grad_() for y in (x, context, *state.values())]
+        y = head_by_head(H, dict(zip(state, leaves[2:], strict=True)), *leaves[:2], causal=True)
+        expected = y.detach(), vjp([y], leaves, [upstream])
+        assert_close(got, expected, what="(output, gradients of [x, context, *parameters])")
+
+
+class TestStability:
+    @SOFTMAX
+    @pytest.mark.parametrize("size", [1e3, -1e3], ids=["large", "small"])
+    def test_large_logits(self, submission, draw, size):
+        """logits near 1000 and -1000 neither overflow nor vanish"""
+        logits = (size + 3 * draw.normal(B, H, TQ, TK)).float()
+        got = submission.masked_softmax(logits, PATTERN)
+        assert_close(got, normalised(logits, PATTERN).float(), what="weights", dtype=torch.float32)
+
+    @SOFTMAX
+    def test_far_below(self, submission, draw):
+        """a hidden key has the weight 0, however small the visible logits are"""
+        drawn = draw.normal(B, H, TQ, TK, dtype=F64)
+        for depth in (1e9, 1e12):
+            logits = drawn - depth
+            got = submission.masked_softmax(logits, PATTERN)
+            what, reason = f"weights for logits near -{depth:.0e}", "near 1e12 float64 has steps of 1e-4"
+            assert_close(got, normalised(logits, PATTERN), what=what, rtol=1e-3, atol=1e-6, reason=reason)
+
+    @OUTPUT
+    def test_large_inputs(self, submission, draw):
+        """dot products above 65504 do not overflow in float16"""
+        query, key, value = tokens(draw, dtype=torch.float16)
+        query, key = 300 * query, 300 * key
+        got, values = submission.run(rounded, "dot_product_attention", query, key, value)
+        assert_equal(got, [torch.float16], what="type of the output")
+        expected = [explicit(query, key, value)[1]]
+        assert_close(values, expected, what="[output]", rtol=2.0**-10, atol=1e-2, reason=FAR)
+
+    @WEIGHTS
+    def test_half_precision_weights(self, submission, draw):
+        """the weights of half precision are float32"""
+        query, key, value = tokens(draw, dtype=torch.bfloat16)
+        call = {"causal": True, "scale": 0.3}
+        got, values = submission.run(rounded, "attention_weights", query, key, **call)
+        assert_equal(got, [torch.float32], what="type of the weights")
+        reason = "float32 sums are off by up to 1e-5"
+        expected = [explicit(query, key, value, **call)[0]]
+        assert_close(values, expected, what="[weights]", rtol=1e-5, atol=1e-6, reason=reason)
+
+    @OUTPUT
+    @pytest.mark.points(2)
+    def test_half_precision(self, submission, draw):
+        """half precision is summed up in float32 and rounded once"""
+        query, key, value = tokens(draw, 11, 90, dtype=torch.bfloat16)
+        got, values = submission.run(rounded, "dot_product_attention", query, key, value, causal=True)
+        assert_equal(got, [torch.bfloat16], what="type of the output")
+        expected = [explicit(query, key, value, causal=True)[1]]
+        assert_close(values, expected, what="[output]", rtol=2.0**-8, atol=1e-5, reason=HALF)
+
+    @BACKWARD
+    def test_half_precision_gradients(self, submission, draw):
+        """gradients of half precision are rounded once, to the types of the inputs"""
+        arguments, upstream = tokens(draw, 11, 30, dtype=torch.bfloat16), draw.normal(B, H, 11, M, dtype=torch.bfloat16)
+        got, values = submission.run(rounded, "attention_gradients", upstream, *arguments)
+        assert_equal(got, [torch.bfloat16] * 3, what="types of (dQ, dK, dV)")
+        expected = explicit_gradients(*arguments, upstream)[1]
+        assert_close(values, expected, what="(dQ, dK, dV)", rtol=2.0**-8, atol=1e-5, reason=HALF)
+
+
+class TestEdgeCases:
+    @SOFTMAX
+    @pytest.mark.points(2)
+    @pytest.mark.parametrize("kind", ["bool", "bias"])
+    def test_hidden_rows(self, submission, draw, kind):
+        """a row that sees no key has weights of 0 and gradients of 0"""
+        logits, upstream = draw.normal(B, H, TQ, TK, dtype=F64), draw.normal(B, H, TQ, TK, dtype=F64)
+        visible = PATTERN.clone()
+        visible[1], visible[3] = False, False
+        mask = visible if kind == "bool" else torch.zeros(TQ, TK, dtype=F64).masked_fill(~visible, -torch.inf)
+        p = normalised(logits, mask)
+        expected = p * (upstream - (p * upstream).sum(dim=-1, keepdim=True))
+        expected = [expected] if kind == "bool" else [expected, expected.sum(dim=(0, 1))]
+        got = submission.run(softmax_gradients, logits, mask, upstream)
+        assert_close(got, (p, expected), what="(weights, gradients of [logits, bias])")
+
+    @OUTPUT
+    def test_more_queries_than_keys(self, submission, draw):
+        """causal with more queries than keys: the first see nothing and give 0, and gradients of 0"""
+        arguments, upstream = tokens(draw, TK, TQ), draw.normal(B, H, TK, M, dtype=F64)
+        got = submission.run(gradients, *arguments, upstream, causal=True)
+        expected = explicit_gradients(*arguments, upstream, causal=True)
+        assert_close(got, expected, what="(output, gradients of [query, key, value])")
+
+    @BACKWARD
+    def test_hidden_gradients(self, submission, draw):
+        """the formulas give 0 for queries that see no key and for keys that no query sees"""
+        arguments, upstream = tokens(draw, TK, TQ), draw.normal(B, H, TK, M, dtype=F64)
+        mask = torch.tensor([True, False, True, True, True])
+        got = submission.attention_gradients(upstream, *arguments, mask=mask, causal=True)
+        expected = explicit_gradients(*arguments, upstream, mask=mask, causal=True)[1]
+        assert_close(got, expected, what="(dQ, dK, dV)")
+
+    @OUTPUT
+    def test_one_query(self, submission, draw):
+        """a single query, as in decoding, sees all keys, causal or not"""
+        query, key, value = tokens(draw, queries=1)
+        got = [submission.dot_product_attention(query, key, value, causal=causal) for causal in (True, False)]
+        assert_close(got, [explicit(query, key, value)[1]] * 2, what="[causal output, output]")
+
+    @OUTPUT
+    def test_leading_axes(self, submission, draw):
+        """there may be any number of axes before tokens and features"""
+        for shape in ((2, 3, 4), (3,), ()):
+            query, key, value = tokens(draw, shape=shape)
+            got = submission.dot_product_attention(query, key, value, mask=PATTERN, causal=True)
+            expected = explicit(query, key, value, mask=PATTERN, causal=True)[1]
+            assert_close(got, expected, what=f"output with {len(shape)} leading axes")
+
+    @OUTPUT
+    def test_memory_order(self, submission, draw):
+        """inputs may lie in memory in any order, or be expanded"""
+        query = draw.normal(B, TQ, H, D, dtype=F64).transpose(1, 2)
+        key = draw.normal(B, H, D, TK, dtype=F64).mT
+        value = draw.normal(B, 1, TK, M, dtype=F64).expand(B, H, TK, M)
+        mask = PADDING.expand(B, H, TQ, TK)
+        got = submission.dot_product_attention(query, key, value, mask=mask)
+        assert_close(got, explicit(query, key, value, mask=mask)[1], what="output")
+
+    @MODULE
+    def test_padding(self, submission, draw):
+        """each row of a padded batch comes out as it does alone"""
+        state, x = parameters(draw), draw.normal(B, TK, E, dtype=F64)
+        lengths = (6, 4)
+        mask = (torch.arange(TK) < torch.tensor(lengths)[:, None])[:, None, None, :]
+        got = submission.run(multi_head, H, state, x, mask=mask)
+        for i, n in enumerate(lengths):
+            alone = x[i : i + 1, :n]
+            expected = head_by_head(H, state, alone, alone)
+            assert_close(got[i : i + 1, :n], expected, what=f"row {i}, with {n} real tokens of {TK}")
+
+    @MODULE
+    def test_indivisible(self, submission):
+        """a width that does not divide into the heads is a ValueError"""
+        with submission.expect_raises(ValueError):
+            submission.run(built, 10, 4)
+
+
+class TestPerformance:
+    @MODULE
+    @pytest.mark.points(2)
+    def test_heads(self, submission, draw):
+        """operators are as many for 2 heads as for 8"""
+        state = parameters(draw, 16, 20, torch.float32)
+        x, context = draw.normal(B, 9, 16), draw.normal(B, 11, 20)
+        few, many = (submission.measure(multi_head_cost, heads, state, x, context).cost for heads in (2, 8))
+        for metric in ("operators", "flops"):
+            assert_growth(few, many, metric, at_most=1.0, when="there are 8 heads and not 2")
+
+    @OUTPUT
+    def test_batches(self, submission, draw):
+        """operators are as many for 2 x 3 sequences as for 4 x 5, and for longer ones"""
+        few = submission.measure("dot_product_attention", *tokens(draw, 9, 11, torch.float32)).cost
+        many = submission.measure("dot_product_attention", *tokens(draw, 17, 23, torch.float32, (4, 5))).cost
+        assert_growth(few, many, "operators", at_most=1.0, when="there are more sequences, and longer ones")
+
+    @OUTPUT
+    def test_arithmetic(self, submission, draw):
+        """the arithmetic of two products, and no tensor larger than the logits"""
+        q, k = 40, 48
+        cost = submission.measure("dot_product_attention", *tokens(draw, q, k, torch.float32, dim=24, values=32)).cost
+        limit = 2 * B * H * q * k * (24 + 32)
+        assert_cost(cost, "flops", at_most=limit, why="2 Tq Tk (D + M) a head, for Q K^T and P V")
+        limit = 4 * B * H * q * k
+        assert_cost(cost, "largest_bytes", at_most=limit, why="Tq x Tk floats a head")
+
+    @BACKWARD
+    @pytest.mark.points(2)
+    def test_backward_arithmetic(self, submission, draw):
+        """by the formulas: five products, and no graph"""
+        q, k = 40, 48
+        arguments, upstream = tokens(draw, q, k, torch.float32, dim=24, values=32), draw.normal(B, H, q, 32)
+        cost = submission.measure("attention_gradients", upstream, *arguments).cost
+        assert_cost(cost, "saved_bytes", at_most=0, why="the formulas need no graph")
+        limit = 2.1 * B * H * q * k * (3 * 24 + 3 * 32)
+        why = "five products, 2 Tq Tk (3 D + 2 M) a head, P V once more at most, and 5 % beside"
+        assert_cost(cost, "flops", at_most=limit, why=why)
+        limit = 4 * B * H * q * k
+        assert_cost(cost, "largest_bytes", at_most=limit, why="Tq x Tk floats a head")
+
+
+HEADS = "query, key, value = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (query, key, value))"
+CALL = "joined = dot_product_attention(query, key, value, mask, causal).transpose(1, 2)"
+LOGITS = "    logits = scale * query @ key.mT  # (..., Tq, Tk)\n    if causal"
+SHIFTED = "        logits = logits.masked_fill(~mask, -torch.inf)\n"
+FILLED = "logits.masked_fill(empty, 0).softmax(dim=-1)"

@@ -1,0 +1,415 @@
+"""Hidden suite for sequence/recurrent_networks: gate by gate in float64, autograd through that, and counted products."""
+
+import weakref
+
+import pytest
+import torch
+
+from grader.compare import assert_close, assert_equal, assert_that
+from grader.cost import assert_cost
+from grader.probes import vjp
+from grader.suite import probe
+
+# --- probes ---
+
+
+@probe
+def cell_gradients(module, name, a, state, weights, upstream):
+    """The next state, and what reaches a, the state, W_hh and b_hh when `upstream` arrives at it."""
+    leaves = [x.clone().requires_grad_() for x in (a, *state, *weights)]
+    result = getattr(module, name)(leaves[0], tuple(leaves[1:-2]), *leaves[-2:])
+    return [y.detach() for y in result], vjp(result, leaves, upstream)
+
+
+@probe
+def run_layer(module, name, x, weights, state):
+    """Outputs and last state of a layer of the module's own cell."""
+    outputs, last = module.layer(getattr(module, name), x, weights, state)
+    return outputs, list(last)
+
+
+@probe
+def layer_gradients(module, name, x, weights, state, upstream):
+    """What reaches x, weights and state when `upstream` arrives at outputs and last state."""
+    leaves = [y.clone().requires_grad_() for y in (x, *weights, *state)]
+    outputs, last = module.layer(getattr(module, name), leaves[0], tuple(leaves[1:5]), tuple(leaves[5:]))
+    return vjp([outputs, *last], leaves, upstream)
+
+
+@probe
+def backward(module, x, weights, state, d_outputs, d_state):
+    """The gradients of `lstm_backward` in one list: x, weights, state."""
+    dx, d_weights, d_first = module.lstm_backward(x, weights, state, d_outputs, d_state)
+    return [dx, *d_weights, *d_first]
+
+
+@probe
+def trained(module, name, x, weights, state, window, upstream):
+    """Truncated BPTT of a loss that is not linear: gradients, loss, last state, and the windows it saw."""
+    leaves = tuple(w.clone().requires_grad_() for w in weights)
+    seen = []
+
+    def loss(outputs, start):
+        seen.append((start, len(outputs)))
+        return (outputs.sin() * upstream[start : start + len(outputs)]).sum()
+
+    total, last = module.truncated_bptt(getattr(module, name), x, leaves, state, window, loss)
+    attached = [y.requires_grad for y in (total, *last)]
+    return [w.grad for w in leaves], total.detach(), [y.detach() for y in last], seen, attached
+
+
+@probe
+def trained_twice(module, name, x, weights, state, window):
+    """The gradients that are there when two sequences are trained on without clearing them."""
+    leaves = tuple(w.clone().requires_grad_() for w in weights)
+    for _ in range(2):
+        module.truncated_bptt(getattr(module, name), x, leaves, state, window, lambda outputs, start: outputs.sum())
+    return [w.grad for w in leaves]
+
+
+@probe
+def windows_alive(module, name, x, weights, state, window):
+    """At each call of the loss: how many earlier windows' outputs, which their graphs hold, are still in memory."""
+    leaves = tuple(w.clone().requires_grad_() for w in weights)
+    seen, alive = [], []
+
+    def loss(outputs, start):
+        alive.append(sum(1 for reference in seen if reference() is not None))
+        seen.append(weakref.ref(outputs))
+        return outputs.square().sum()
+
+    module.truncated_bptt(getattr(module, name), x, leaves, state, window, loss)
+    return alive
+
+
+# --- oracles: one gate at a time ---
+
+F64 = torch.float64
+T, B, D, H = 7, 3, 5, 6
+BLOCKS = {"rnn_cell": 1, "lstm_cell": 4, "gru_cell": 3}
+STATES = {"rnn_cell": 1, "lstm_cell": 2, "gru_cell": 1}
+PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::addbmm", "aten::mv", "aten::addmv")
+
+
+def advance(name, a, state, W_hh, b_hh):
+    """The next state by the statement's formulas."""
+    size = W_hh.shape[1]
+
+    def given(k):
+        return a[:, k * size : (k + 1) * size]
+
+    def recurrent(k):
+        rows = slice(k * size, (k + 1) * size)
+        return torch.einsum("bh,gh->bg", state[0], W_hh[rows]) + b_hh[rows]
+
+    def sigmoid(k):
+        return (1 + torch.tanh((given(k) + recurrent(k)) / 2)) / 2
+
+    if name == "rnn_cell":
+        return (torch.tanh(given(0) + recurrent(0)),)
+    if name == "lstm_cell":
+        candidate = torch.tanh(given(2) + recurrent(2))
+        c = sigmoid(1) * state[1] + sigmoid(0) * candidate
+        return sigmoid(3) * torch.tanh(c), c
+    candidate = torch.tanh(given(2) + sigmoid(0) * recurrent(2))
+    return (candidate + sigmoid(1) * (state[0] - candidate),)
+
+
+def run(name, x, weights, state, cut=None):
+    """Outputs and last state, step by step; every `cut` steps the state is cut out of the graph."""
+    W_ih, W_hh, b_ih, b_hh = weights
+    outputs = []
+    for t, x_t in enumerate(x):
+        if cut and t % cut == 0:
+            state = tuple(y.detach() for y in state)
+        state = advance(name, torch.einsum("bd,gd->bg", x_t, W_ih) + b_ih, state, W_hh, b_hh)
+        outputs.append(state[0])
+    return torch.stack(outputs), list(state)
+
+
+def sequence(draw, name, length=T, dtype=F64, batch=B, dim=D, hidden=H):
+    """x, weights and a state to start from."""
+    rows = BLOCKS[name] * hidden
+    weights = tuple(0.8 * draw.normal(*shape) for shape in ((rows, dim), (rows, hidden), (rows,), (rows,)))
+    state = tuple(draw.normal(batch, hidden) for _ in range(STATES[name]))
+    x = draw.normal(length, batch, dim)
+    return x.to(dtype), tuple(w.to(dtype) for w in weights), tuple(s.to(dtype) for s in state)
+
+
+def step(draw, name):
+    """a, a state, and the recurrent weights: the arguments of a cell."""
+    _, (_, W_hh, _, b_hh), state = sequence(draw, name)
+    return 1.5 * draw.normal(B, BLOCKS[name] * H, dtype=F64), state, (W_hh, b_hh)
+
+
+def upstream_of(draw, name, length=T):
+    """Random gradients for outputs and last state."""
+    return [draw.normal(length, B, H, dtype=F64), *(draw.normal(B, H, dtype=F64) for _ in range(STATES[name]))]
+
+
+def run_gradients(name, x, weights, state, upstream):
+    """What reaches x, weights and state, by autograd through the oracle."""
+    leaves = [y.clone().requires_grad_() for y in (x, *weights, *state)]
+    outputs, last = run(name, leaves[0], leaves[1:5], tuple(leaves[5:]))
+    return vjp([outputs, *last], leaves, upstream)
+
+
+def window_gradients(name, x, weights, state, window, upstream):
+    """Gradients of the weights, loss and last state, with the graph cut at the windows' starts."""
+    leaves = [w.clone().requires_grad_() for w in weights]
+    outputs, last = run(name, x, leaves, state, cut=window)
+    loss = (outputs.sin() * upstream).sum()
+    return list(torch.autograd.grad(loss, leaves)), loss.detach(), [y.detach() for y in last]
+
+
+def products(cost):
+    """How many matrix products were computed."""
+    return sum(cost.by_name.get(name, 0) for name in PRODUCTS)
+
+
+def contraction(draw, scale):
+    """A matrix H x H that scales every vector by `scale`, exactly."""
+    q, _ = torch.linalg.qr(draw.normal(H, H, dtype=F64))
+    return scale * q
+
+
+CELLS = pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.part(name)) for name in BLOCKS])
+LAYERS = pytest.mark.parametrize("name", BLOCKS)
+
+
+class TestValues:
+    @CELLS
+    @pytest.mark.points(2)
+    def test_cell(self, submission, draw, name):
+        """a step of the cell follows its formulas, gate by gate"""
+        a, state, weights = step(draw, name)
+        got = getattr(submission, name)(a, state, *weights)
+        assert_close(got, advance(name, a, state, *weights), what="next state", dtype=F64)
+
+    @pytest.mark.part("layer")
+    @LAYERS
+    def test_layer(self, submission, draw, name):
+        """a layer gives the outputs of all steps and the last state"""
+        x, weights, state = sequence(draw, name)
+        got = submission.run(run_layer, name, x, weights, state)
+        assert_close(got, run(name, x, weights, state), what="(outputs, last state)", dtype=F64)
+
+    @pytest.mark.part("gradient_norms")
+    @pytest.mark.points(2)
+    def test_norms(self, submission, draw):
+        """the norms are those of the gradients that autograd brings to every state"""
+        W_hh, upstream = 0.8 * draw.normal(H, H, dtype=F64), draw.normal(B, H, dtype=F64)
+        states = [draw.normal(B, H, dtype=F64).requires_grad_()]
+        for _ in range(T - 1):
+            states.append(torch.tanh(draw.normal(B, H, dtype=F64) + torch.einsum("bh,gh->bg", states[-1], W_hh)))
+        gradients = torch.autograd.grad((states[-1] * upstream).sum(), states)
+        got = submission.gradient_norms(torch.stack(states).detach(), W_hh, upstream)
+        expected = torch.stack(gradients).square().sum(dim=-1).sqrt()
+        assert_close(got, expected, what="norms of the gradients of h_1 ... h_T, for each sequence", dtype=F64)
+
+
+class TestGradients:
+    @CELLS
+    def test_cell_gradients(self, submission, draw, name):
+        """input, state and weights of a cell get their gradients"""
+        a, state, weights = step(draw, name)
+        upstream = [draw.normal(B, H, dtype=F64) for _ in state]
+        leaves = [y.clone().requires_grad_() for y in (a, *state, *weights)]
+        expected = vjp(advance(name, leaves[0], leaves[1:-2], *leaves[-2:]), leaves, upstream)
+        _, got = submission.run(cell_gradients, name, a, state, weights, upstream)
+        assert_close(got, expected, what="gradients of [a, *state, W_hh, b_hh]")
+
+    @pytest.mark.part("layer")
+    def test_layer_gradients(self, submission, draw):
+        """gradients flow through all steps of a layer, from outputs and last state alike"""
+        name = "lstm_cell"
+        x, weights, state = sequence(draw, name)
+        upstream = upstream_of(draw, name)
+        got = submission.run(layer_gradients, name, x, weights, state, upstream)
+        assert_close(got, run_gradients(name, x, weights, state, upstream), what="gradients of [x, *weights, *state]")
+
+    @pytest.mark.part("lstm_backward")
+    @pytest.mark.points(4)
+    @pytest.mark.parametrize("length", [2, 7], ids=["two steps", "seven steps"])
+    def test_backward(self, submission, draw, length):
+        """the gradients by hand are those of autograd"""
+        x, weights, state = sequence(draw, "lstm_cell", length)
+        upstream = upstream_of(draw, "lstm_cell", length)
+        got = submission.run(backward, x, weights, state, upstream[0], tuple(upstream[1:]))
+        expected = run_gradients("lstm_cell", x, weights, state, upstream)
+        assert_close(got, expected, what="gradients of [x, *weights, *state]", dtype=F64)
+
+    @pytest.mark.part("truncated_bptt")
+    @pytest.mark.points(2)
+    @LAYERS
+    def test_truncated(self, submission, draw, name):
+        """three windows, the last a short one: no gradient crosses their borders, and the state does"""
+        x, weights, state = sequence(draw, name)
+        upstream = draw.normal(T, B, H, dtype=F64)
+        *got, seen, attached = submission.run(trained, name, x, weights, state, 3, upstream)
+        expected = window_gradients(name, x, weights, state, 3, upstream)
+        assert_equal(seen, [(0, 3), (3, 3), (6, 1)], what="(start, length) of each call of the loss")
+        assert_close(got, expected, what="(gradients of weights, loss, last state)", dtype=F64)
+        assert_that(not any(attached), "loss and last state are detached")
+
+    @pytest.mark.part("truncated_bptt")
+    def test_accumulated(self, submission, draw):
+        """gradients are added to those that the weights already have"""
+        x, weights, state = sequence(draw, "rnn_cell")
+        got = submission.run(trained_twice, "rnn_cell", x, weights, state, 4)
+        leaves = [w.clone().requires_grad_() for w in weights]
+        outputs, _ = run("rnn_cell", x, leaves, state, cut=4)
+        assert_close(got, list(torch.autograd.grad(2 * outputs.sum(), leaves)), what="gradients after two sequences")
+
+
+class TestStability:
+    @CELLS
+    def test_saturated(self, submission, draw, name):
+        """gates far beyond saturation give right results and gradients, in float32"""
+        a, state, weights = step(draw, name)
+        a = torch.where(draw.normal(*a.shape) > 0, 1000.0, -1000.0).to(F64)
+        a[0] /= 1000  # one sequence of the batch stays where gradients flow
+        upstream = [draw.normal(B, H, dtype=F64) for _ in state]
+        leaves = [y.clone().requires_grad_() for y in (a, *state, *weights)]
+        result = advance(name, leaves[0], leaves[1:-2], *leaves[-2:])
+        expected = ([y.detach().float() for y in result], [g.float() for g in vjp(result, leaves, upstream)])
+        narrow = [a.float(), tuple(s.float() for s in state), tuple(w.float() for w in weights)]
+        got = submission.run(cell_gradients, name, *narrow, [u.float() for u in upstream])
+        assert_close(got, expected, what="(next state, gradients of [a, *state, W_hh, b_hh])", dtype=torch.float32)
+
+    @pytest.mark.part("lstm_backward")
+    def test_saturated_backward(self, submission, draw):
+        """gradients by hand stay right where gates are saturated"""
+        x, weights, state = sequence(draw, "lstm_cell", 4)
+        x[1:3] *= 400
+        upstream = upstream_of(draw, "lstm_cell", 4)
+        got = submission.run(backward, x, weights, state, upstream[0], tuple(upstream[1:]))
+        expected = run_gradients("lstm_cell", x, weights, state, upstream)
+        assert_close(got, expected, what="gradients of [x, *weights, *state]", dtype=F64)
+
+    @pytest.mark.part("layer")
+    def test_long_memory(self, submission, draw):
+        """an LSTM with open forget gates carries its cell over 40 steps"""
+        x, (W_ih, W_hh, b_ih, b_hh), state = sequence(draw, "lstm_cell", 40)
+        b_ih[H : 2 * H] = 6.0
+        weights = (W_ih / 8, W_hh / 8, b_ih, b_hh)
+        got = submission.run(run_layer, "lstm_cell", x, weights, state)
+        assert_close(got, run("lstm_cell", x, weights, state), what="(outputs, last state)", dtype=F64)
+
+    @pytest.mark.part("layer")
+    def test_half_precision(self, submission, draw):
+        """in bfloat16 a layer gives bfloat16, right to a few roundings"""
+        dtype = torch.bfloat16
+        x, weights, state = sequence(draw, "lstm_cell", dtype=dtype)
+        got = submission.run(run_layer, "lstm_cell", x, weights, state)
+        wide = [x.double(), [w.double() for w in weights], tuple(s.double() for s in state)]
+        expected = [
+            [y.to(dtype) for y in part] if isinstance(part, list) else part.to(dtype)
+            for part in run("lstm_cell", *wide)
+        ]
+        reason = "the roundings of seven steps are allowed"
+        assert_close(got, expected, what="(outputs, last state)", dtype=dtype, atol=0.06, reason=reason)
+
+    @pytest.mark.part("gradient_norms")
+    @pytest.mark.parametrize("scale", [0.25, 4.0], ids=["vanishing", "exploding"])
+    def test_powers(self, submission, draw, scale):
+        """where states are 0, a matrix that scales by s gives norms that are powers of s, over 60 steps"""
+        upstream = draw.normal(B, H, dtype=F64)
+        got = submission.gradient_norms(torch.zeros(60, B, H, dtype=F64), contraction(draw, scale), upstream)
+        back = torch.arange(59, -1, -1, dtype=F64)[:, None]
+        expected = upstream.square().sum(dim=-1).log() / 2 + back * torch.tensor(scale, dtype=F64).log()
+        assert_that(got.shape == expected.shape, f"norms of shape {tuple(expected.shape)}", got=tuple(got.shape))
+        assert_close(got.log(), expected, what="logarithms of the norms")
+
+
+class TestEdgeCases:
+    @pytest.mark.part("layer")
+    def test_one_step(self, submission, draw):
+        """a sequence of one step, of a batch of one"""
+        x, weights, state = sequence(draw, "lstm_cell", length=1, batch=1)
+        got = submission.run(run_layer, "lstm_cell", x, weights, state)
+        assert_close(got, run("lstm_cell", x, weights, state), what="(outputs, last state)", dtype=F64)
+
+    @pytest.mark.part("layer")
+    def test_memory_order(self, submission, draw):
+        """inputs may lie in memory in any order, or be expanded"""
+        x, weights, _ = sequence(draw, "gru_cell")
+        x = x.transpose(0, 1).contiguous().transpose(0, 1)  # batch first in memory
+        weights = (weights[0].T.contiguous().T, weights[1].T.contiguous().T, *weights[2:])
+        state = (draw.normal(1, H, dtype=F64).expand(B, H),)
+        got = submission.run(run_layer, "gru_cell", x, weights, state)
+        assert_close(got, run("gru_cell", x, weights, state), what="(outputs, last state)", dtype=F64)
+
+    @pytest.mark.part("lstm_backward")
+    def test_backward_memory_order(self, submission, draw):
+        """gradients by hand, of a batch that lies in memory in another order, with expanded upstream gradients"""
+        x, weights, state = sequence(draw, "lstm_cell", 4)
+        x = x.transpose(0, 1).contiguous().transpose(0, 1)
+        upstream = [
+            draw.normal(1, 1, H, dtype=F64).expand(4, B, H),
+            *(draw.normal(1, H, dtype=F64).expand(B, H) for _ in state),
+        ]
+        got = submission.run(backward, x, weights, state, upstream[0], tuple(upstream[1:]))
+        expected = run_gradients("lstm_cell", x, weights, state, upstream)
+        assert_close(got, expected, what="gradients of [x, *weights, *state]", dtype=F64)
+
+    @pytest.mark.part("truncated_bptt")
+    def test_one_window(self, submission, draw):
+        """a window longer than the sequence is backpropagation through all of it"""
+        x, weights, state = sequence(draw, "lstm_cell")
+        upstream = draw.normal(T, B, H, dtype=F64)
+        *got, seen, _ = submission.run(trained, "lstm_cell", x, weights, state, 9, upstream)
+        expected = window_gradients("lstm_cell", x, weights, state, None, upstream)
+        assert_equal(seen, [(0, T)], what="(start, length) of each call of the loss")
+        assert_close(got, expected, what="(gradients of weights, loss, last state)", dtype=F64)
+
+
+class TestPerformance:
+    @pytest.mark.part("layer")
+    @LAYERS
+    def test_products(self, submission, draw, name):
+        """one matrix product for all inputs, and one for each step"""
+        length = 12
+        cost = submission.measure(run_layer, name, *sequence(draw, name, length, torch.float32)).cost
+        assert_that(products(cost) <= length + 1, f"{length + 1} products for {length} steps", got=f"{products(cost)}")
+        assert_cost(cost, "operators", at_most=40 * length + 20, why="40 for each of 12 steps, and 20 beside")
+
+    @pytest.mark.part("lstm_backward")
+    @pytest.mark.points(2)
+    def test_backward_cost(self, submission, draw):
+        """two matrix products a step, a few for all steps, and nothing saved for autograd"""
+        length = 12
+        x, weights, state = sequence(draw, "lstm_cell", length, torch.float32)
+        zeros = torch.zeros(B, H)
+        cost = submission.measure(backward, x, weights, state, draw.normal(length, B, H), (zeros, zeros)).cost
+        assert_cost(cost, "saved_bytes", at_most=0, why="gradients are computed by hand, without autograd")
+        at_most = 2 * length + 6
+        assert_that(
+            products(cost) <= at_most, f"at most {at_most} products for {length} steps", got=f"{products(cost)}"
+        )
+        assert_cost(
+            cost, "operators", at_most=130 * length + 60, why="130 for each of 12 steps, there and back, and 60 beside"
+        )
+
+    @pytest.mark.part("truncated_bptt")
+    @pytest.mark.points(2)
+    def test_truncated_memory(self, submission, draw):
+        """memory is that of a window: earlier ones are gone, but for perhaps the last"""
+        alive = submission.run(windows_alive, "lstm_cell", *sequence(draw, "lstm_cell", 12), 2)
+        assert_that(
+            max(alive, default=0) <= 1, "at most one earlier window is still in memory", got=f"{alive} by window"
+        )
+
+    @pytest.mark.part("gradient_norms")
+    def test_norms_cost(self, submission, draw):
+        """a step back is a product of the gradient with W_hh, not of Jacobians with each other"""
+        length, hidden = 12, 32
+        h, W_hh, upstream = (
+            draw.uniform(length, B, hidden, low=-1),
+            draw.normal(hidden, hidden) / 8,
+            draw.normal(B, hidden),
+        )
+        cost = submission.measure("gradient_norms", h, W_hh, upstream).cost
+        assert_cost(cost, "flops", at_most=2 * length * B * hidden**2, why="2 B H^2 for each of 12 steps")
+        at_most = B * hidden * max(length, hidden) * 4
+        assert_cost(cost, "largest_bytes", at_most=at_most, why="nothing larger than the states or B x H x H")

@@ -1,0 +1,896 @@
+"""Hidden suite for transformers/gpt: the whole model over all tokens in float64, stand-ins for what a part calls, counts."""
+
+import math
+
+import pytest
+import torch
+
+from grader.compare import assert_close, assert_equal, assert_that
+from grader.cost import assert_cost, assert_growth
+from grader.probes import vjp
+from grader.suite import probe
+
+# --- probes ---
+
+
+@probe
+def pairs_of(caches):
+    """Caches as lists, whatever sequences they are."""
+    return [[x.detach() for x in cache] for cache in caches]
+
+
+@probe
+def loaded(module, name, sizes, state):
+    """A layer in evaluation mode with the given parameters; those it should not have get numbers of their own."""
+    layer = getattr(module, name)(**sizes).to(next(iter(state.values())).dtype).eval()
+    with torch.no_grad():
+        mine = [layer.get_parameter(path) for path in state]
+        for p in layer.parameters():
+            p.copy_(torch.linspace(-2, 5, p.numel()).cos().reshape(p.shape))
+        for p, value in zip(mine, state.values(), strict=True):
+            p.copy_(value)
+    return layer
+
+
+@probe
+def layer_output(module, name, sizes, state, x):
+    """What a layer makes of x, without the cache."""
+    y = loaded(module, name, sizes, state)(x)
+    return (y if torch.is_tensor(y) else y[0]).detach()
+
+
+@probe
+def cached_output(module, name, sizes, state, x, cache=None):
+    """The output and the longer cache of attention or a block."""
+    y, longer = loaded(module, name, sizes, state)(x, cache)
+    return y.detach(), [k.detach() for k in longer]
+
+
+@probe
+def with_dropout(module, name, sizes, state, x):
+    """The outputs with a dropout of one half, in evaluation mode and in training."""
+    layer = loaded(module, name, {**sizes, "dropout": 0.5}, state)
+    results = [layer(x), layer.train()(x)]  # each an output, or (output, cache)
+    return [(y if torch.is_tensor(y) else y[0]).detach() for y in results]
+
+
+@probe
+def fresh_norm(module, width):
+    """The parameters of a new layer norm."""
+    return {path: p.detach() for path, p in module.LayerNorm(width).named_parameters()}
+
+
+@probe
+def normalised_gradients(module, sizes, state, x, upstream):
+    """The output of a layer norm, and what reaches x, its weight and its bias."""
+    layer = loaded(module, "LayerNorm", sizes, state)
+    x = x.clone().requires_grad_()
+    y = layer(x)
+    return y.detach(), vjp([y], [x, layer.weight, layer.bias], [upstream])
+
+
+@probe
+def rounded(module, name, *arguments, state=None):
+    """The type of the result of a function, or of a layer with `state`, and its values in float64."""
+    if state is None:
+        y = getattr(module, name)(*arguments)
+    else:
+        y = loaded(module, name, {"width": len(state["weight"])}, state)(*arguments)
+    return y.dtype, y.detach().double()
+
+
+@probe
+def masks(module, sizes):
+    """A causal mask for each pair of sizes."""
+    return [module.causal_mask(queries, keys) for queries, keys in sizes]
+
+
+@probe
+def attention_gradients(module, query, key, value, upstream):
+    """The output, and what reaches query, key and value."""
+    leaves = [x.clone().requires_grad_() for x in (query, key, value)]
+    y = module.attention(*leaves)
+    return y.detach(), vjp([y], leaves, [upstream])
+
+
+@probe
+def in_pieces(module, sizes, state, tokens, lengths):
+    """Logits of all tokens, fed piece by piece, and the last caches."""
+    model, caches, logits = loaded(module, "GPT", sizes, state), None, []
+    for piece in tokens.split(lengths, dim=1):
+        y, caches = model(piece, caches)
+        logits.append(y.detach())
+    return torch.cat(logits, dim=1), pairs_of(caches)
+
+
+@probe
+def stand_in(number):
+    """In place of the forward of block `number`: adds a running sum over the tokens so far, which it keeps as cache."""
+
+    def forward(x, cache=None):
+        old = x[:, None, :0] if cache is None else cache[0]
+        keys = torch.cat([old, x[:, None]], dim=2)  # (B, 1, T, E)
+        total = old.sum(dim=2) + x.cumsum(dim=1)
+        return x + 0.3 * (number + 1) * total, (keys, -keys)
+
+    return forward
+
+
+@probe
+def stood_in(module, sizes, state, tokens, lengths):
+    """As `in_pieces`, but with stand-ins for the blocks, and the caches after every piece."""
+    model, caches, results = loaded(module, "GPT", sizes, state), None, []
+    blocks = [block for block in model.modules() if isinstance(block, module.Block)]
+    for number, block in enumerate(blocks):
+        block.forward = stand_in(number)
+    for piece in tokens.split(lengths, dim=1):
+        y, caches = model(piece, caches)
+        results.append([y.detach(), pairs_of(caches)])
+    return results
+
+
+@probe
+def embedded(module, sizes, state, tokens):
+    """What enters the first block, with a dropout of one half: in evaluation mode, and in training."""
+    model = loaded(module, "GPT", {**sizes, "dropout": 0.5}, state)
+    seen = []
+
+    def forward(x, cache=None):
+        seen.append(x.detach())
+        return x, (x[:, None], x[:, None])
+
+    for block in model.modules():
+        if isinstance(block, module.Block):
+            block.forward = forward
+    model(tokens)
+    model.train()(tokens)
+    return seen
+
+
+@probe
+def model_gradients(module, sizes, state, tokens, lengths, upstream):
+    """What reaches every parameter when `upstream` arrives at the logits of tokens that are fed piece by piece."""
+    model, caches, logits = loaded(module, "GPT", sizes, state), None, []
+    for piece in tokens.split(lengths, dim=1):
+        y, caches = model(piece, caches)
+        logits.append(y)
+    return vjp([torch.cat(logits, dim=1)], [model.get_parameter(path) for path in state], [upstream])
+
+
+@probe
+def layout(module, sizes):
+    """Names and shapes of the parameters, each once."""
+    return {name: list(p.shape) for name, p in module.GPT(**sizes).named_parameters()}
+
+
+@probe
+def beginning(module, sizes, names):
+    """Mean, standard deviation and largest size of parameters of a new model."""
+    model = module.GPT(**sizes)
+    chosen = {name: model.get_parameter(name).detach().double() for name in names}
+    return {name: [p.mean().item(), p.std(correction=0).item(), p.abs().max().item()] for name, p in chosen.items()}
+
+
+@probe
+def loss_gradient(module, logits, tokens, **how):
+    """The loss, and what reaches the logits."""
+    logits = logits.clone().requires_grad_()
+    loss = module.next_token_loss(logits, tokens, **how)
+    return loss.detach(), torch.autograd.grad(loss, logits)[0]
+
+
+@probe
+def losses(module, cases):
+    """The losses of several batches."""
+    return [module.next_token_loss(*case) for case in cases]
+
+
+@probe
+def probabilities(module, logits, cases):
+    """The probabilities of the same logits under each of several settings."""
+    return [module.sampling_probabilities(logits, **how) for how in cases]
+
+
+@probe
+def continued(module, sizes, state, tokens, steps, **how):
+    """What `generate` makes of a prompt with a real model."""
+    return module.generate(loaded(module, "GPT", sizes, state), tokens, steps, **how)
+
+
+@probe
+def counter(vocabulary):
+    """In place of a model: the next token is the sum of all so far, plus twice their number; it logs its calls.
+
+    In training mode, and at all places but the last, the logits say nothing.
+    """
+
+    class Counter(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lengths = []
+
+        def forward(self, tokens, caches=None):
+            self.lengths.append(tokens.shape[1])
+            old = tokens[:, None, :0, None] if caches is None else caches[0][0]
+            keys = torch.cat([old, tokens[:, None, :, None]], dim=2)  # (B, 1, T, 1)
+            logits = torch.zeros(*tokens.shape, vocabulary)
+            following = (keys.sum(dim=(1, 2, 3)) + 2 * keys.shape[2]) % vocabulary
+            if not self.training:
+                logits[:, -1] = 60.0 * (torch.arange(vocabulary) == following[:, None])
+            return logits, [(keys, keys)]
+
+    return Counter()
+
+
+@probe
+def counted_on(module, vocabulary, tokens, steps, training, **how):
+    """What `generate` makes of the counting stand-in, how many tokens each call had, and the mode afterwards."""
+    model = counter(vocabulary).train(training)
+    return module.generate(model, tokens, steps, **how), model.lengths, model.training
+
+
+@probe
+def drawn(module, logits, tokens, **how):
+    """One token behind each prompt, from a stand-in whose logits are the same everywhere."""
+
+    class Constant(torch.nn.Module):
+        def forward(self, tokens, caches=None):
+            keys = tokens[:, None, :, None]
+            return logits.expand(*tokens.shape, -1), [(keys, keys)]
+
+    return module.generate(Constant(), tokens, 1, **how)[:, -1]
+
+
+@probe
+def self_attention_cost(module, meter, sizes, state, x):
+    """Multi-head attention without a cache; the forward alone is metered."""
+    layer = loaded(module, "SelfAttention", sizes, state)
+    with torch.no_grad(), meter:
+        return layer(x)[0]
+
+
+@probe
+def step_cost(module, meter, sizes, state, tokens):
+    """The last token's step; the tokens before it went in at once, unmetered."""
+    model = loaded(module, "GPT", sizes, state)
+    with torch.no_grad():
+        _, caches = model(tokens[:, :-1])
+        with meter:
+            return model(tokens[:, -1:], caches)[0]
+
+
+@probe
+def generate_cost(module, meter, sizes, state, tokens, steps):
+    """Generation from a prompt; building the model is not metered."""
+    model = loaded(module, "GPT", sizes, state)
+    with meter:
+        return module.generate(model, tokens, steps)
+
+
+# --- oracles ---
+
+F64 = torch.float64
+B, T, H, D, L, V = 2, 7, 3, 4, 2, 13
+E, CONTEXT = H * D, 9
+MODEL = dict(vocabulary=V, context=CONTEXT, width=E, heads=H, layers=L)
+HALF = "one rounding to half precision is allowed, at the end"
+IN_FLOAT32 = "float32 sums are off by up to 1e-5"
+
+
+def linear(x, state, path):
+    return torch.einsum("...i,oi->...o", x, state[f"{path}.weight"]) + state[f"{path}.bias"]
+
+
+def normed(x, weight, bias, eps=1e-5):
+    mean = x.sum(dim=-1, keepdim=True) / x.shape[-1]
+    variance = ((x - mean) ** 2).sum(dim=-1, keepdim=True) / x.shape[-1]
+    return (x - mean) * (variance + eps) ** -0.5 * weight + bias
+
+
+def attended(query, key, value):
+    """Causal attention in float64; the queries are the last ones."""
+    query, key, value = query.double(), key.double(), value.double()
+    rows, columns = query.shape[2], key.shape[2]
+    scores = torch.einsum("bhid,bhjd->bhij", query, key) / query.shape[-1] ** 0.5
+    late = torch.tensor([[j - columns > i - rows for j in range(columns)] for i in range(rows)])
+    scores = torch.where(late, -torch.inf, scores)
+    e = (scores - scores.amax(dim=-1, keepdim=True)).exp()
+    return torch.einsum("bhij,bhjd->bhid", e / e.sum(dim=-1, keepdim=True), value)
+
+
+def cut(x, heads):
+    """Heads as a new axis, head by head."""
+    size = x.shape[-1] // heads
+    return torch.stack([x[..., h * size : (h + 1) * size] for h in range(heads)], dim=1)
+
+
+def gathered(state, path, heads, x):
+    """Self-attention over all of x: the output, and [keys, values]."""
+    query, key, value = (
+        cut(x @ state[f"{path}project.weight"][rows].T + state[f"{path}project.bias"][rows], heads)
+        for rows in (slice(i * x.shape[-1], (i + 1) * x.shape[-1]) for i in range(3))
+    )
+    joined = torch.cat(attended(query, key, value).unbind(dim=1), dim=-1)
+    return linear(joined, state, f"{path}output"), [key, value]
+
+
+def thought(state, path, x):
+    """The MLP, with the exact GELU."""
+    hidden = linear(x, state, f"{path}expand")
+    return linear(hidden * (1 + torch.erf(hidden / 2**0.5)) / 2, state, f"{path}output")
+
+
+def transformed(state, path, heads, x):
+    """One block over all of x."""
+
+    def norm(name, y):
+        return normed(y, state[f"{path}{name}.weight"], state[f"{path}{name}.bias"])
+
+    mixed, cache = gathered(state, f"{path}attention.", heads, norm("attention_norm", x))
+    x = x + mixed
+    return x + thought(state, f"{path}mlp.", norm("mlp_norm", x)), cache
+
+
+def predicted(state, tokens, heads=H):
+    """Logits of all tokens at once, and the caches of all layers."""
+    x = torch.stack([state["token.weight"][row] for row in tokens]) + state["position.weight"][: tokens.shape[1]]
+    caches = []
+    for number in range(sum(path.endswith("attention_norm.weight") for path in state)):
+        x, cache = transformed(state, f"blocks.{number}.", heads, x)
+        caches.append(cache)
+    return normed(x, state["norm.weight"], state["norm.bias"]) @ state["token.weight"].T, caches
+
+
+def predicted_by_stand_ins(state, tokens, layers=L):
+    """The same with stand-ins for the blocks."""
+    x, caches = state["token.weight"][tokens] + state["position.weight"][: tokens.shape[1]], []
+    for number in range(layers):
+        caches.append([x[:, None], -x[:, None]])
+        x = x + 0.3 * (number + 1) * x.cumsum(dim=1)
+    return normed(x, state["norm.weight"], state["norm.bias"]) @ state["token.weight"].T, caches
+
+
+def surprise(logits, tokens, ignored=-100):
+    """The loss, target by target."""
+    terms = [
+        torch.logsumexp(logits[b, t].double(), dim=-1) - logits[b, t, tokens[b, t + 1]].double()
+        for b in range(len(tokens))
+        for t in range(tokens.shape[1] - 1)
+        if tokens[b, t + 1] != ignored
+    ]
+    return sum(terms) / len(terms) if terms else torch.zeros((), dtype=F64)
+
+
+def kept(logits, temperature=1.0, top_k=None, top_p=None):
+    """The probabilities of one row of logits, token by token, in float64."""
+    order = sorted(range(len(logits)), key=lambda i: (-logits[i].item(), i))
+    if temperature == 0:
+        return torch.tensor([float(i == order[0]) for i in range(len(logits))], dtype=F64)
+    order = order[:top_k]
+    p = {i: math.exp((logits[i].item() - logits[order[0]].item()) / temperature) for i in order}
+    total, mass, nucleus = sum(p.values()), 0.0, []
+    for i in order:
+        if top_p is None or mass < top_p:
+            nucleus.append(i)
+        mass += p[i] / total
+    total = sum(p[i] for i in nucleus)
+    return torch.tensor([p[i] / total if i in nucleus else 0.0 for i in range(len(logits))], dtype=F64)
+
+
+def shapes(name, width=E, context=CONTEXT, vocabulary=V, layers=L):
+    """Names and shapes of a layer's parameters."""
+    if name == "LayerNorm":
+        return {"weight": (width,), "bias": (width,)}
+    if name in ("SelfAttention", "MLP"):
+        first, size, inner = ("project", 3, 1) if name == "SelfAttention" else ("expand", 4, 4)
+        return {
+            f"{first}.weight": (size * width, width),
+            f"{first}.bias": (size * width,),
+            "output.weight": (width, inner * width),
+            "output.bias": (width,),
+        }
+    children = {"attention_norm": "LayerNorm", "attention": "SelfAttention", "mlp_norm": "LayerNorm", "mlp": "MLP"}
+    own = {}
+    if name == "GPT":
+        own = {"token.weight": (vocabulary, width), "position.weight": (context, width)}
+        children = {**{f"blocks.{number}": "Block" for number in range(layers)}, "norm": "LayerNorm"}
+    inner = {f"{child}.{path}": s for child, kind in children.items() for path, s in shapes(kind, width).items()}
+    return own | inner
+
+
+def parameters(draw, name, dtype=F64, **sizes):
+    """Random parameters, none of them small, none of them special."""
+    drawn = {path: draw.normal(*shape, dtype=dtype) for path, shape in shapes(name, **sizes).items()}
+    return {path: p if p.dim() == 1 else 2 * p / p.shape[1] ** 0.5 for path, p in drawn.items()}
+
+
+def qkv(draw, queries=T, keys=T, dtype=F64, dim=D):
+    return [draw.normal(B, H, n, dim, dtype=dtype) for n in (queries, keys, keys)]
+
+
+NORM, ATTENTION, LOSS = (pytest.mark.part(name) for name in ("LayerNorm", "attention", "next_token_loss"))
+CACHE, HEADS, MLP, BLOCK = (pytest.mark.part(name) for name in ("extend_cache", "SelfAttention", "MLP", "Block"))
+GPT, SAMPLING, GENERATE = (pytest.mark.part(name) for name in ("GPT", "sampling_probabilities", "generate"))
+SIZES = {"LayerNorm": dict(width=E), "MLP": dict(width=E)}
+SIZES |= {name: dict(width=E, heads=H) for name in ("SelfAttention", "Block")}
+
+
+class TestValues:
+    @NORM
+    def test_layer_norm(self, submission, draw):
+        """each token is normalised over its own features, scaled and shifted"""
+        state, x = parameters(draw, "LayerNorm"), 1e7 * (3 * draw.normal(B, T, E, dtype=F64) + 1)
+        got = submission.run(layer_output, "LayerNorm", SIZES["LayerNorm"], state, x)
+        assert_close(got, normed(x, **state), what="output", dtype=F64)
+        begun = {"weight": torch.ones(E), "bias": torch.zeros(E)}
+        assert_close(submission.run(fresh_norm, E), begun, what="parameters of a new layer norm", dtype=torch.float32)
+
+    @pytest.mark.part("split_heads")
+    def test_split_heads(self, submission, draw):
+        """head h gets the features h D to (h + 1) D - 1 of every token"""
+        x = draw.normal(B, T, E, dtype=F64)
+        assert_equal(submission.split_heads(x, H), cut(x, H), what="heads")
+
+    @pytest.mark.part("merge_heads")
+    def test_merge_heads(self, submission, draw):
+        """the features of all heads stand side by side again"""
+        x = draw.normal(B, T, E, dtype=F64)
+        assert_equal(submission.merge_heads(cut(x, H)), x, what="tokens")
+
+    @pytest.mark.part("causal_mask")
+    def test_causal_mask(self, submission):
+        """the last query sees all keys, the one before it all but one"""
+        sizes = [(3, 7), (5, 5), (1, 4), (6, 7)]
+        expected = [torch.tensor([[j - k <= i - q for j in range(k)] for i in range(q)]) for q, k in sizes]
+        assert_equal(submission.run(masks, sizes), expected, what=f"masks for (queries, keys) of {sizes}")
+
+    @ATTENTION
+    @pytest.mark.parametrize("queries", [T, 3, 1], ids=["as many queries as keys", "fewer", "one"])
+    def test_attention(self, submission, draw, queries):
+        """each query averages the values up to its own place"""
+        tensors = qkv(draw, queries)
+        assert_close(submission.attention(*tensors), attended(*tensors), what="output", dtype=F64)
+
+    @CACHE
+    @pytest.mark.parametrize("new", [4, 2], ids=["as many", "fewer"])
+    def test_extend_cache(self, submission, draw, new):
+        """new keys and values stand behind the old ones"""
+        old, (_, key, value) = qkv(draw, keys=4)[1:], qkv(draw, keys=new)
+        got = submission.extend_cache(tuple(old), key, value)
+        expected = tuple(torch.cat([a, b], dim=2) for a, b in zip(old, (key, value), strict=True))
+        assert_equal(tuple(got) if isinstance(got, list) else got, expected, what="(keys, values)")
+
+    @HEADS
+    def test_one_token(self, submission, draw):
+        """a token alone gathers its own value"""
+        state, x = parameters(draw, "SelfAttention"), draw.normal(B, 1, E, dtype=F64)
+        got = submission.run(layer_output, "SelfAttention", SIZES["SelfAttention"], state, x)
+        value = linear(x, state, "project")[..., 2 * E :]
+        assert_close(got, linear(value, state, "output"), what="output")
+
+    @HEADS
+    @pytest.mark.points(2)
+    def test_self_attention(self, submission, draw):
+        """every head attends with its own rows of `project`"""
+        state, x = parameters(draw, "SelfAttention"), draw.normal(B, T, E, dtype=F64)
+        got = submission.run(cached_output, "SelfAttention", SIZES["SelfAttention"], state, x)
+        assert_close(got, gathered(state, "", H, x), what="(output, cache)", dtype=F64)
+
+    @MLP
+    def test_mlp(self, submission, draw):
+        """expand, exact GELU, output"""
+        state, x = parameters(draw, "MLP"), draw.normal(B, T, E, dtype=F64)
+        got = submission.run(layer_output, "MLP", SIZES["MLP"], state, x)
+        assert_close(got, thought(state, "", x), what="output", dtype=F64)
+
+    @BLOCK
+    @pytest.mark.parametrize("silent", ["attention", "attention and mlp"])
+    def test_silent_branches(self, submission, draw, silent):
+        """a branch whose output layer is 0 adds nothing to the stream"""
+        state, x = parameters(draw, "Block"), normed(draw.normal(B, T, E, dtype=F64), 1, 0, 0)
+        for name in ("attention_norm", "mlp_norm"):  # leaves what is normalised as it is
+            state[f"{name}.weight"], state[f"{name}.bias"] = (
+                torch.full((E,), 1.00001**0.5, dtype=F64),
+                torch.zeros(E, dtype=F64),
+            )
+        for branch in silent.split(" and "):
+            for path in (f"{branch}.output.weight", f"{branch}.output.bias"):
+                state[path] = torch.zeros_like(state[path])
+        got = submission.run(layer_output, "Block", SIZES["Block"], state, x)
+        expected = x if "mlp" in silent else x + thought(state, "mlp.", x)
+        assert_close(got, expected, what="output for normalised tokens")
+
+    @BLOCK
+    @pytest.mark.points(2)
+    def test_block(self, submission, draw):
+        """two branches, each normalised before and added to the stream as it was"""
+        state, x = parameters(draw, "Block"), 2 * draw.normal(B, T, E, dtype=F64)
+        got = submission.run(cached_output, "Block", SIZES["Block"], state, x)
+        assert_close(got, transformed(state, "", H, x), what="(output, cache)", dtype=F64)
+
+    @pytest.mark.points(2)
+    @pytest.mark.parametrize(
+        ("name", "whole"),
+        [pytest.param("SelfAttention", gathered, marks=HEADS), pytest.param("Block", transformed, marks=BLOCK)],
+    )
+    def test_cached(self, submission, draw, name, whole):
+        """three tokens behind four cached ones come out as in all seven at once"""
+        state, x = parameters(draw, name), draw.normal(B, T, E, dtype=F64)
+        cache = whole(state, "", H, x[:, :4])[1]
+        expected, longer = whole(state, "", H, x)
+        got = submission.run(cached_output, name, SIZES[name], state, x[:, 4:].clone(), tuple(cache))
+        assert_close(got, (expected[:, 4:], longer), what="(output, cache)", dtype=F64)
+
+    @GPT
+    @pytest.mark.points(2)
+    def test_around_the_blocks(self, submission, draw):
+        """embeddings, positions, caches, last norm and output layer, with stand-ins for the blocks"""
+        state, tokens = parameters(draw, "GPT"), draw.integers(0, V, B, T)
+        got = submission.run(stood_in, MODEL, state, tokens, [4, 3])
+        logits, caches = predicted_by_stand_ins(state, tokens)
+        first = [[k[:, :, :4] for k in cache] for cache in caches]
+        expected = [[logits[:, :4], first], [logits[:, 4:], caches]]
+        assert_close(got, expected, what="[logits, caches] of tokens 0 to 3, and of 4 to 6 behind them", dtype=F64)
+
+    @GPT
+    @pytest.mark.points(2)
+    def test_model(self, submission, draw):
+        """the logits of all tokens, and the caches of all layers"""
+        state, tokens = parameters(draw, "GPT"), draw.integers(0, V, B, T)
+        got = submission.run(in_pieces, MODEL, state, tokens, [T])
+        assert_close(got, predicted(state, tokens), what="(logits, caches)", dtype=F64)
+
+    @GPT
+    @pytest.mark.points(2)
+    def test_prefill_and_decode(self, submission, draw):
+        """a prompt of three, two tokens together and two one by one give what all seven give at once"""
+        state, tokens = parameters(draw, "GPT"), draw.integers(0, V, B, T)
+        got = submission.run(in_pieces, MODEL, state, tokens, [3, 2, 1, 1])
+        assert_close(got, predicted(state, tokens), what="(logits, caches)", dtype=F64)
+
+    @GPT
+    def test_layout(self, submission):
+        """the parameters have the names and shapes of the statement; the output layer adds none"""
+        expected = {name: list(shape) for name, shape in shapes("GPT").items()}
+        assert_equal(submission.run(layout, MODEL), expected, what="shapes of the parameters")
+
+    @pytest.mark.part("initialise")
+    @pytest.mark.parametrize("which", ["output layers of the blocks", "all others"])
+    def test_initialise(self, submission, which):
+        """weights start at 0.02, output layers of the blocks smaller, biases at 0, layer norms at 1"""
+        sizes = dict(vocabulary=100, context=40, width=64, heads=4, layers=3)
+        drawn = shapes("GPT", 64, 40, 100, 3)
+        small = which == "output layers of the blocks"
+        names = [name for name in drawn if name.endswith("output.weight") == small]
+        got = submission.run(beginning, sizes, names)
+        for name in names:
+            mean, std, largest = got[name]
+            if len(drawn[name]) == 1:
+                constant = float(name.endswith("norm.weight"))
+                assert_equal([mean, std], [constant, 0.0], what=f"[mean, standard deviation] of {name}")
+                continue
+            size = 0.02 / 6**0.5 if small else 0.02
+            near = abs(std / size - 1) < 0.12 and abs(mean) < size / 5
+            said = f"mean {mean:.4g}, standard deviation {std:.4g}"
+            assert_that(near, f"{name} starts with mean 0 and standard deviation {size:.4g}", got=said)
+            said = f"none above {largest / std:.3g} standard deviations"
+            assert_that(largest > 2.5 * std, f"{name} is normal, so some are above 2.5 standard deviations", got=said)
+
+    @LOSS
+    @pytest.mark.points(2)
+    def test_loss(self, submission, draw):
+        """the logits of each token are judged by the next one; ignored targets count nowhere"""
+        logits, tokens = draw.normal(B, T, V, dtype=F64), draw.integers(0, V, B, T)
+        padded = tokens.clone()
+        padded[0, 5:], padded[1, 2] = -100, -100
+        other = torch.where(padded == -100, V - 1, padded.clamp(max=V - 2))
+        cases = [(logits, tokens), (logits, padded), (logits, other, V - 1)]
+        expected = [surprise(*case) for case in cases]
+        assert_close(submission.run(losses, cases), expected, what="losses [all, padded, other index]", dtype=F64)
+
+    @LOSS
+    def test_loss_of_one_token(self, submission, draw):
+        """where all tokens are alike, every place but the last counts once"""
+        logits, tokens = draw.normal(B, T, V, dtype=F64), torch.full((B, T), 5)
+        got = submission.next_token_loss(logits, tokens)
+        assert_close(got, surprise(logits, tokens), what="loss of a token repeated", dtype=F64)
+
+    @SAMPLING
+    @pytest.mark.points(2)
+    @pytest.mark.parametrize("kind", ["temperature", "top_k", "top_p", "together"])
+    def test_probabilities(self, submission, draw, kind):
+        """exactly the right tokens are kept, and share a probability of 1"""
+        logits = 2 * draw.normal(B, V, dtype=F64)
+        cases = {
+            "temperature": [{}, dict(temperature=0.6), dict(temperature=2.5)],
+            "top_k": [dict(top_k=4), dict(top_k=1), dict(top_k=V + 3)],
+            "top_p": [dict(top_p=0.8), dict(top_p=0.5), dict(top_p=1e-6)],
+            "together": [dict(temperature=1.7, top_k=6, top_p=p) for p in (0.9, 0.7, 0.55)],
+        }[kind]
+        expected = [torch.stack([kept(row, **how) for row in logits]) for how in cases]
+        what = f"probabilities for {', '.join(map(str, cases))}"
+        assert_close(submission.run(probabilities, logits, cases), expected, what=what, dtype=F64)
+
+    @GENERATE
+    @pytest.mark.points(2)
+    @pytest.mark.parametrize("steps", [1, 4])
+    def test_generate_loop(self, submission, draw, steps):
+        """the prompt goes in at once, then each new token alone with the caches; seen through a stand-in for the model"""
+        tokens = draw.integers(0, 50, 16, 5)
+        got, lengths, _ = submission.run(counted_on, 50, tokens, steps, False)
+        expected = tokens
+        for _ in range(steps):
+            following = (expected.sum(dim=1) + 2 * expected.shape[1]) % 50
+            expected = torch.cat([expected, following[:, None]], dim=1)
+        assert_equal(got, expected, what="tokens, where the next is certain")
+        assert_equal(list(lengths), [5, 1, 1, 1][:steps], what="how many tokens each call of the model got")
+
+    @GENERATE
+    @pytest.mark.points(2)
+    def test_generate(self, submission, draw):
+        """greedy generation gives the tokens that the whole model over all tokens gives, step by step"""
+        state, tokens = parameters(draw, "GPT"), draw.integers(0, V, B, 4)
+        got = submission.run(continued, MODEL, state, tokens, 6, temperature=0.0)
+        expected = tokens
+        for _ in range(6):
+            following = predicted(state, expected)[0][:, -1].argmax(dim=-1, keepdim=True)
+            expected = torch.cat([expected, following], dim=1)
+        assert_equal(got, expected, what="tokens")
+
+    @GENERATE
+    def test_generate_samples(self, submission, draw):
+        """tokens are drawn with the filtered probabilities, each row for itself"""
+        logits = torch.tensor([0.0, 1.4, -1.0, 2.0, 0.4, 1.9, 0.5])
+        how = dict(temperature=1.5, top_k=4, top_p=0.8)
+        got = submission.run(drawn, logits, torch.zeros(900, 2, dtype=torch.long), **how)
+        shares = torch.stack([(got == i).double().mean() for i in range(len(logits))])
+        reason = "900 draws are off by more than 0.12 less than once in 10^12 times"
+        assert_close(shares, kept(logits, **how), what="shares of the tokens", rtol=0.0, atol=0.12, reason=reason)
+        assert_equal(shares == 0, kept(logits, **how) == 0, what="tokens that are never drawn")
+
+
+class TestGradients:
+    @NORM
+    def test_layer_norm_gradient(self, submission, draw):
+        """input, weight and bias get their gradients, through mean and variance"""
+        state, x, upstream = (
+            parameters(draw, "LayerNorm"),
+            draw.normal(B, T, E, dtype=F64),
+            draw.normal(B, T, E, dtype=F64),
+        )
+        got = submission.run(normalised_gradients, SIZES["LayerNorm"], state, x, upstream)
+        leaves = [y.clone().requires_grad_() for y in (x, state["weight"], state["bias"])]
+        y = normed(*leaves)
+        assert_close(got, (y.detach(), vjp([y], leaves, [upstream])), what="(output, gradients of [x, weight, bias])")
+
+    @ATTENTION
+    def test_attention_gradient(self, submission, draw):
+        """queries, keys and values get their gradients"""
+        tensors, upstream = qkv(draw, 3), draw.normal(B, H, 3, D, dtype=F64)
+        got = submission.run(attention_gradients, *tensors, upstream)
+        leaves = [x.clone().requires_grad_() for x in tensors]
+        y = attended(*leaves)
+        expected = y.detach(), vjp([y], leaves, [upstream])
+        assert_close(got, expected, what="(output, gradients of [query, key, value])")
+
+    @GPT
+    @pytest.mark.points(2)
+    def test_model_gradient(self, submission, draw):
+        """every parameter gets its gradient, through caches too; the token table from both of its uses"""
+        state, tokens, upstream = parameters(draw, "GPT"), draw.integers(0, V, B, T), draw.normal(B, T, V, dtype=F64)
+        got = submission.run(model_gradients, MODEL, state, tokens, [4, 3], upstream)
+        leaves = [p.clone().requires_grad_() for p in state.values()]
+        logits = predicted(dict(zip(state, leaves, strict=True)), tokens)[0]
+        expected = dict(zip(state, vjp([logits], leaves, [upstream]), strict=True))
+        assert_close(dict(zip(state, got, strict=True)), expected, what="gradients")
+
+    @LOSS
+    def test_loss_gradient(self, submission, draw):
+        """logits get the gradient of the mean; those without a target get 0"""
+        logits, tokens = draw.normal(B, T, V, dtype=F64), draw.integers(0, V, B, T)
+        tokens[0, 5:], tokens[1, 2] = -100, -100
+        leaf = logits.clone().requires_grad_()
+        loss = surprise(leaf, tokens)
+        expected = loss.detach(), torch.autograd.grad(loss, leaf)[0]
+        assert_close(submission.run(loss_gradient, logits, tokens), expected, what="(loss, gradient of the logits)")
+
+
+class TestStability:
+    @NORM
+    @pytest.mark.parametrize(("dtype", "rtol"), [(torch.bfloat16, 2.0**-8), (torch.float16, 2.0**-10)], ids=str)
+    def test_half_layer_norm(self, submission, draw, dtype, rtol):
+        """half precision is normalised in float32: squares of 400 do not overflow"""
+        state, x = parameters(draw, "LayerNorm", dtype), (400 * draw.normal(B, T, E)).to(dtype)
+        got, values = submission.run(rounded, "LayerNorm", x, state=state)
+        assert_equal(got, dtype, what="type of the output")
+        expected = normed(x.double(), **{path: p.double() for path, p in state.items()})
+        assert_close(values, expected, what="output", rtol=rtol, atol=1e-5, reason=HALF)
+
+    @NORM
+    def test_small_inputs(self, submission, draw):
+        """epsilon stands under the root: inputs of 0.002 and constant ones show it"""
+        state, x = parameters(draw, "LayerNorm"), 2e-3 * draw.normal(B, T, E, dtype=F64)
+        x[0, 1] = 0.5
+        got = submission.run(layer_output, "LayerNorm", SIZES["LayerNorm"], state, x)
+        assert_close(got, normed(x, **state), what="output")
+
+    @ATTENTION
+    def test_half_attention(self, submission, draw):
+        """half precision is summed up in float32 and rounded once"""
+        tensors = [3 * x for x in qkv(draw, 5, 40, torch.bfloat16)]
+        got, values = submission.run(rounded, "attention", *tensors)
+        assert_equal(got, torch.bfloat16, what="type of the output")
+        assert_close(values, attended(*tensors), what="output", rtol=2.0**-8, atol=1e-5, reason=HALF)
+
+    @ATTENTION
+    def test_large_scores(self, submission, draw):
+        """scores near 1000 neither overflow nor let hidden keys through"""
+        query, key, value = qkv(draw, dtype=torch.float32)
+        got = submission.attention(30 * query, 30 * key, value)
+        assert_close(got, attended(30 * query, 30 * key, value).float(), what="output", dtype=torch.float32)
+
+    @LOSS
+    def test_half_loss(self, submission, draw):
+        """the loss of half precision is computed and returned in float32; logits of 300 are no trouble"""
+        logits, tokens = (100 * draw.normal(B, T, V)).to(torch.bfloat16), draw.integers(0, V, B, T)
+        got, values = submission.run(rounded, "next_token_loss", logits, tokens)
+        assert_equal(got, torch.float32, what="type of the loss")
+        assert_close(values, surprise(logits, tokens), what="loss", rtol=1e-5, atol=1e-5, reason=IN_FLOAT32)
+
+    @SAMPLING
+    def test_half_probabilities(self, submission, draw):
+        """probabilities of half precision are float32; hidden tokens, of -inf, have 0"""
+        logits = (2 * draw.normal(V)).to(torch.bfloat16)
+        logits[3], logits[8] = -torch.inf, -torch.inf
+        got, values = submission.run(rounded, "sampling_probabilities", logits, 0.7)
+        assert_equal(got, torch.float32, what="type of the probabilities")
+        assert_close(values, kept(logits, 0.7), what="probabilities", rtol=1e-5, atol=1e-6, reason=IN_FLOAT32)
+
+
+class TestEdgeCases:
+    @GPT
+    def test_full_context(self, submission, draw):
+        """the context can be filled to its last place"""
+        sizes, tokens = {**MODEL, "context": 6, "layers": 1}, draw.integers(0, V, B, 6)
+        state = parameters(draw, "GPT", context=6, layers=1)
+        got = submission.run(stood_in, sizes, state, tokens, [4, 2])
+        expected = predicted_by_stand_ins(state, tokens, layers=1)[0]
+        what = "logits of tokens 0 to 3 and 4 to 5"
+        assert_close([y for y, _ in got], list(expected.split([4, 2], dim=1)), what=what)
+
+    @GPT
+    def test_beyond_the_context(self, submission, draw):
+        """one token more than the context is a ValueError, with caches too"""
+        sizes, tokens = {**MODEL, "context": 6, "layers": 1}, draw.integers(0, V, B, 7)
+        state = parameters(draw, "GPT", context=6, layers=1)
+        for lengths in ([7], [4, 3]):
+            with submission.expect_raises(ValueError):
+                submission.run(stood_in, sizes, state, tokens, lengths)
+
+    @GPT
+    def test_memory_order(self, submission, draw):
+        """tokens may lie in memory in any order, or be expanded"""
+        state = parameters(draw, "GPT")
+        for tokens in (draw.integers(0, V, T, B).T, draw.integers(0, V, 1, T).expand(B, T)):
+            got, _ = submission.run(in_pieces, MODEL, state, tokens, [T])
+            assert_close(got, predicted(state, tokens)[0], what="logits")
+
+    @LOSS
+    def test_nothing_counted(self, submission, draw):
+        """where no target counts the loss is 0, all ignored or a single token; one target is a mean too"""
+        logits, tokens = draw.normal(B, T, V, dtype=F64), torch.full((B, T), -100)
+        one = tokens.clone()
+        one[1, 3] = 5
+        cases = [(logits, tokens), (logits[:, :1].clone(), tokens[:, :1].clone() + 100), (logits, one)]
+        expected = [surprise(*case) for case in cases]
+        assert_close(submission.run(losses, cases), expected, what="losses [all ignored, one token, one target]")
+
+    @SAMPLING
+    def test_greedy(self, submission, draw):
+        """temperature 0 gives the largest logit the probability 1, whatever the filters"""
+        logits = draw.normal(B, 3, V, dtype=F64)
+        cases = [dict(temperature=0), dict(temperature=0.0, top_k=5, top_p=0.9)]
+        expected = torch.stack([torch.stack([kept(row, 0) for row in rows]) for rows in logits])
+        assert_close(submission.run(probabilities, logits, cases), [expected] * 2, what="probabilities", dtype=F64)
+
+    @SAMPLING
+    def test_equal_logits(self, submission):
+        """among equal logits the lower token is kept; half of four equal ones are two"""
+        cases = [dict(top_k=3), dict(top_k=1), dict(top_p=0.75), dict(top_p=0.5), dict(temperature=0)]
+        for logits in ([1.0, 3.0, 2.0, 2.0, 3.0, 2.0], [2.0] * 4):
+            logits = torch.tensor(logits, dtype=F64)
+            expected = [kept(logits, **how) for how in cases]
+            assert_close(submission.run(probabilities, logits, cases), expected, what=f"probabilities for {cases}")
+
+    @pytest.mark.parametrize("name", [pytest.param("MLP", marks=MLP), pytest.param("SelfAttention", marks=HEADS)])
+    def test_dropout(self, submission, draw, name):
+        """a dropout of one half does nothing in evaluation; in training outputs are zeroed or doubled"""
+        state, x = parameters(draw, name), draw.normal(B, T, E, dtype=F64)
+        evaluated, trained = submission.run(with_dropout, name, SIZES[name], state, x)
+        expected = thought(state, "", x) if name == "MLP" else gathered(state, "", H, x)[0]
+        assert_close(evaluated, expected, what="output in evaluation mode")
+        dropped = trained == 0
+        share = dropped.double().mean().item()
+        assert_that(0.2 < share < 0.8, "a dropout of one half zeroes about half of the output in training", got=share)
+        assert_close(trained, torch.where(dropped, 0, 2 * expected), what="output in training, where it is not 0")
+
+    @GPT
+    def test_embedding_dropout(self, submission, draw):
+        """what enters the first block is zeroed or doubled in training, and the sum of the embeddings in evaluation"""
+        state, tokens = parameters(draw, "GPT", layers=1), draw.integers(0, V, B, T)
+        seen = submission.run(embedded, {**MODEL, "layers": 1}, state, tokens)
+        expected = state["token.weight"][tokens] + state["position.weight"][:T]
+        assert_close(seen[0], expected, what="input of the first block in evaluation mode")
+        dropped = seen[1] == 0
+        share = dropped.double().mean().item()
+        assert_that(0.2 < share < 0.8, "a dropout of one half zeroes about half of the sum in training", got=share)
+        assert_close(seen[1], torch.where(dropped, 0, 2 * expected), what="input in training, where it is not 0")
+
+    @GENERATE
+    @pytest.mark.parametrize("came", [True, False], ids=["training", "evaluation"])
+    def test_mode(self, submission, draw, came):
+        """a model generates in evaluation mode, and is in the mode again in which it came"""
+        tokens = draw.integers(0, 50, 16, 1)
+        got, _, training = submission.run(counted_on, 50, tokens, 1, came)
+        assert_equal(got, torch.cat([tokens, (tokens + 2) % 50], dim=1), what="tokens, where the next is certain")
+        assert_equal(training, came, what="`model.training` afterwards")
+
+    @GENERATE
+    def test_short_context(self, submission, draw):
+        """the last token drawn needs no place in the context; 0 steps return the prompt"""
+        sizes, state, tokens = {**MODEL, "context": 6}, parameters(draw, "GPT", context=6), draw.integers(0, V, B, 4)
+        got = submission.run(continued, sizes, state, tokens, 3, top_k=1)
+        expected = tokens
+        for _ in range(3):
+            following = predicted(state, expected)[0][:, -1].argmax(dim=-1, keepdim=True)
+            expected = torch.cat([expected, following], dim=1)
+        assert_equal(got, expected, what="tokens")
+        assert_equal(submission.run(continued, sizes, state, tokens, 0), tokens, what="tokens after 0 steps")
+
+
+class TestPerformance:
+    @ATTENTION
+    def test_attention_cost(self, submission, draw):
+        """one query costs what its own row of scores costs"""
+        keys = 96
+        cost = submission.measure("attention", *qkv(draw, 1, keys, torch.float32)).cost
+        assert_cost(cost, "flops", at_most=4 * B * H * keys * D, why="4 Tq Tk D a head, for Q K^T and P V, with Tq = 1")
+
+    @HEADS
+    def test_heads(self, submission, draw):
+        """operators are as many for 2 heads and 5 tokens as for 8 and 17"""
+        state = parameters(draw, "SelfAttention", torch.float32, width=16)
+        few, many = (
+            submission.measure(self_attention_cost, dict(width=16, heads=h), state, draw.normal(B, t, 16)).cost
+            for h, t in ((2, 5), (8, 17))
+        )
+        assert_growth(few, many, "operators", at_most=1.0, when="there are 8 heads and not 2, and 17 tokens and not 5")
+
+    @GPT
+    @pytest.mark.points(2)
+    def test_step(self, submission, draw):
+        """a step projects one token, whatever stands in the cache"""
+        sizes = dict(vocabulary=V, context=160, width=E, heads=H, layers=L)
+        state = parameters(draw, "GPT", torch.float32, context=160)
+        for length in (40, 160):
+            cost = submission.measure(step_cost, sizes, state, draw.integers(0, V, B, length)).cost
+            limit = step_flops(length)
+            assert_cost(
+                cost, "flops", at_most=limit, why="2 for each weight, and 4 T E a layer for attention over T keys"
+            )
+
+    @GENERATE
+    @pytest.mark.points(2)
+    def test_generate_cost(self, submission, draw):
+        """eight steps more cost eight steps of one token each"""
+        sizes = dict(vocabulary=V, context=48, width=E, heads=H, layers=L)
+        state, tokens = parameters(draw, "GPT", torch.float32, context=48), draw.integers(0, V, B, 32)
+        one, nine = (submission.measure(generate_cost, sizes, state, tokens, steps).cost for steps in (1, 9))
+        limit = one.flops + sum(step_flops(33 + step) for step in range(8))
+        why = "the prompt once, then 2 for each weight and token, and 4 T E a layer for attention over T keys"
+        assert_cost(nine, "flops", at_most=limit, why=why)
+
+
+def step_flops(length):
+    """Products of a step of one token, which is the `length`-th."""
+    return 2 * B * (L * 12 * E**2 + V * E) + 4 * B * L * E * length

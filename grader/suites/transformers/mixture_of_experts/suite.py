@@ -1,0 +1,638 @@
+"""Hidden suite for transformers/mixture_of_experts: every expert on every token in float64, autograd, and counted costs."""
+
+import pytest
+import torch
+
+from grader.compare import assert_close, assert_equal
+from grader.cost import assert_cost, assert_growth
+from grader.probes import vjp
+from grader.suite import probe
+
+# --- probes ---
+
+
+@probe
+def routed(module, logits, k, bias, renormalise, upstream):
+    """Weights and experts, and what reaches the logits."""
+    logits = logits.clone().requires_grad_()
+    weights, experts = module.route(logits, k, bias, renormalise)
+    return weights.detach(), experts, vjp([weights], [logits], [upstream])[0]
+
+
+@probe
+def rounded_route(module, logits, k, bias):
+    """The type of the weights, the experts, and the weights in float64."""
+    weights, experts = module.route(logits, k, bias)
+    return weights.dtype, experts, weights.double()
+
+
+@probe
+def balance(module, logits, experts, mask):
+    """The loss, and what reaches the logits."""
+    logits = logits.clone().requires_grad_()
+    loss = module.load_balance_loss(logits, experts, mask)
+    return loss.detach(), torch.autograd.grad(loss, logits)[0]
+
+
+@probe
+def rounded_balance(module, logits, experts):
+    """The type of the loss, and its value in float64."""
+    loss = module.load_balance_loss(logits, experts)
+    return loss.dtype, loss.double()
+
+
+@probe
+def mixed(module, x, weights, experts, matrices, upstream):
+    """The mixture of `tanh(x M_i)`, and what reaches x, the weights and the matrices."""
+    leaves = [y.clone().requires_grad_() for y in (x, weights, *matrices)]
+    functions = [lambda group, M=M: torch.tanh(group @ M) for M in leaves[2:]]
+    y = module.mixture(leaves[0], leaves[1], experts, functions)
+    gradients = torch.autograd.grad((y * upstream).sum(), leaves, materialize_grads=True)
+    return y.detach(), list(gradients)
+
+
+@probe
+def rounded_mixture(module, x, weights, experts, factors):
+    """The mixture of `factor_i * x`: its type, and its values in float64."""
+    y = module.mixture(x, weights, experts, [lambda group, factor=factor: factor * group for factor in factors])
+    return y.dtype, y.double()
+
+
+@probe
+def called(module, x, weights, experts, number):
+    """How many tokens each call of each expert was given; calls without tokens are left out."""
+    calls = [[] for _ in range(number)]
+
+    def function(i):
+        def call(group):
+            if len(group):
+                calls[i].append(len(group))
+            return group
+
+        return call
+
+    module.mixture(x, weights, experts, [function(i) for i in range(number)])
+    return calls
+
+
+@probe
+def loaded(module, settings, state):
+    """A layer with the given parameters and bias."""
+    layer = module.MixtureOfExperts(**settings).to(state["router.weight"].dtype)
+    layer.load_state_dict(state)
+    return layer
+
+
+@probe
+def layer_output(module, settings, state, x):
+    """Output, logits and experts of a layer with the given parameters."""
+    y, logits, experts = loaded(module, settings, state)(x)
+    return y.detach(), logits.detach(), experts
+
+
+@probe
+def rounded_layer(module, settings, state, x):
+    """The types of output and logits, and all three results, in float64."""
+    y, logits, experts = layer_output(module, settings, state, x)
+    return [y.dtype, logits.dtype], experts, logits.double(), y.double()
+
+
+@probe
+def layer_gradients(module, settings, state, x, upstream):
+    """The output, and what reaches x and every parameter."""
+    layer, x = loaded(module, settings, state), x.clone().requires_grad_()
+    y = layer(x)[0]
+    parameters = dict(layer.named_parameters())
+    leaves = [x, *(parameters[name] for name in state if name != "bias")]
+    return y.detach(), list(torch.autograd.grad((y * upstream).sum(), leaves, materialize_grads=True))
+
+
+@probe
+def layer_cost(module, meter, settings, state, x):
+    """A layer's output; the forward alone is metered."""
+    layer = loaded(module, settings, state)
+    with meter:
+        y = layer(x)[0]
+    return y.detach()
+
+
+@probe
+def layout(module, settings):
+    """Names and shapes of the parameters, and the buffers."""
+    layer = module.MixtureOfExperts(**settings)
+    parameters = {name: list(p.shape) for name, p in layer.named_parameters()}
+    return parameters, {name: b for name, b in layer.named_buffers() if name in layer.state_dict()}
+
+
+@probe
+def built(module, settings):
+    """Nothing; the layer is made."""
+    module.MixtureOfExperts(**settings)
+
+
+@probe
+def mixture_of_doubles(module, meter, x, weights, experts, number):
+    """The mixture of experts that double their tokens; the doubling is metered with it."""
+    functions = [lambda group: 2 * group] * number
+    with meter:
+        return module.mixture(x, weights, experts, functions)
+
+
+# --- oracles ---
+
+F64 = torch.float64
+T, E, K, D, H, L = 11, 5, 3, 6, 4, 2
+SETTINGS = {"width": D, "hidden": H, "num_experts": E, "k": K, "num_shared": 2}
+BIAS = torch.tensor([0.5, -0.375, 0.125, 0.0, -0.25], dtype=F64)
+HALF = "what half precision holds, but not what sums up in it, may be rounded"
+
+
+def gates(logits, k, bias=None, renormalise=True):
+    """The weight of every expert for every token, `(T, E)`, 0 unless selected, and the selected in order; float64."""
+    logits = logits.double()
+    p = torch.exp(logits - torch.logsumexp(logits, dim=-1, keepdim=True))
+    scores = (p if bias is None else p + bias.double()).detach()
+    experts = scores.argsort(dim=-1, descending=True)[:, :k]
+    selected = torch.zeros_like(scores).scatter(1, experts, 1)
+    g = p * selected
+    return (g / g.sum(dim=-1, keepdim=True) if renormalise else g), experts
+
+
+def dense(x, weights, functions):
+    """Every expert on every token, weighted with `(T, E)`."""
+    total = torch.zeros_like(x)
+    for i, function in enumerate(functions):
+        total = total + weights[:, i : i + 1] * function(x)
+    return total
+
+
+def scattered(weights, experts, number):
+    """Weights of choices, `(T, k)`, as weights of experts, `(T, number)`."""
+    columns = [(weights * (experts == i)).sum(dim=-1) for i in range(number)]
+    return torch.stack(columns, dim=-1)
+
+
+def swiglu(x, gate, up, down):
+    hidden = x @ gate.T
+    return (hidden / (1 + torch.exp(-hidden)) * (x @ up.T)) @ down.T
+
+
+def dense_layer(settings, state, x):
+    """Output, logits and experts of the layer, each shared expert on its own; float64."""
+    x = x.double()
+    flat = x.reshape(-1, x.shape[-1])
+    state = {name: p.double() for name, p in state.items()}
+    logits = flat @ state["router.weight"].T
+    weights, experts = gates(logits, settings["k"], state["bias"], settings.get("renormalise", True))
+
+    def expert(name, rows=slice(None)):
+        gate, up, down = (state[f"{name}.{part}.weight"] for part in ("gate", "up", "down"))
+        return lambda y: swiglu(y, gate[rows], up[rows], down[:, rows])
+
+    y = dense(flat, weights, [expert(f"experts.{i}") for i in range(settings["num_experts"])])
+    for s in range(settings.get("num_shared", 0)):
+        y = y + expert("shared", slice(s * settings["hidden"], (s + 1) * settings["hidden"]))(flat)
+    return y.reshape(x.shape), logits, experts
+
+
+def balanced(logits, experts, mask=None):
+    """The loss in float64, counting one by one."""
+    losses = []
+    for z, choices in zip(logits.double(), experts.tolist(), strict=True):
+        real = [t for t in range(len(z)) if mask is None or mask[t]]
+        counts = [sum(choices[t].count(i) for t in real) for i in range(z.shape[-1])]
+        p = torch.exp(z - torch.logsumexp(z, dim=-1, keepdim=True))
+        P = sum(p[t] for t in real) / len(real)
+        f = torch.tensor(counts, dtype=F64) / (len(real) * len(choices[0]))
+        losses.append(len(f) * (f * P).sum())
+    return sum(losses) / len(losses)
+
+
+def clear(draw, rows, dtype, k=K, weight=None):
+    """Logits, or inputs of a router, whose experts of every token have scores clearly apart."""
+    size = E if weight is None else weight.shape[1]
+    x = draw.normal(60 * rows, size, dtype=F64).to(dtype)
+    logits = 2 * x.double() if weight is None else x.double() @ weight.double().T
+    scores = (logits.softmax(dim=-1) + BIAS).sort(dim=-1).values
+    gaps = scores.diff(dim=-1).min(dim=-1).values
+    return (2 * x if weight is None else x)[gaps > 0.004][:rows].clone()
+
+
+def parameters(draw, settings=SETTINGS, dtype=F64):
+    """Random parameters of a layer, and the bias."""
+    width, hidden, shared = settings["width"], settings["hidden"], settings.get("num_shared", 0)
+    sizes = {f"experts.{i}": hidden for i in range(settings["num_experts"])}
+    sizes |= {"shared": shared * hidden} if shared else {}
+    state = {"router.weight": draw.normal(settings["num_experts"], width, dtype=F64)}
+    for name, size in sizes.items():
+        for part, shape in (("gate", (size, width)), ("up", (size, width)), ("down", (width, size))):
+            state[f"{name}.{part}.weight"] = draw.normal(*shape, dtype=F64) / shape[1] ** 0.5
+    state["bias"] = BIAS if settings["num_experts"] == E else torch.zeros(settings["num_experts"], dtype=F64)
+    return {name: p.to(dtype) for name, p in state.items()}
+
+
+def choices(draw, tokens=T, k=K, number=E):
+    """Different experts for every token, `(tokens, k)`; the last of `number` has none."""
+    return torch.stack([draw.permutation(number - 1)[:k] for _ in range(tokens)])
+
+
+def spread(tokens, k, number):
+    """Experts in turn: all of `number` have tokens."""
+    return (torch.arange(tokens)[:, None] * k + torch.arange(k)) % number
+
+
+ROUTE = pytest.mark.part("route")
+DISPATCH = pytest.mark.part("dispatch")
+MIXTURE = pytest.mark.part("mixture")
+LOSS = pytest.mark.part("load_balance_loss")
+UPDATE = pytest.mark.part("update_bias")
+LAYER = pytest.mark.part("MixtureOfExperts")
+
+
+def check_route(submission, logits, k, bias, renormalise, upstream):
+    leaf = logits.clone().requires_grad_()
+    g, experts = gates(leaf, k, bias, renormalise)
+    weights = g.gather(1, experts)
+    expected = weights.detach(), experts, vjp([weights], [leaf], [upstream])[0]
+    got = submission.run(routed, logits, k, bias, renormalise, upstream)
+    assert_close(got, expected, what="(weights, experts, gradient of the logits)")
+
+
+def check_mixture(submission, x, weights, experts, matrices, upstream):
+    leaves = [y.clone().requires_grad_() for y in (x, weights, *matrices)]
+    functions = [lambda y, M=M: torch.tanh(y @ M) for M in leaves[2:]]
+    y = dense(leaves[0], scattered(leaves[1], experts, len(matrices)), functions)
+    expected = y.detach(), vjp([y], leaves, [upstream])
+    got = submission.run(mixed, x, weights, experts, matrices, upstream)
+    assert_close(got, expected, what="(output, gradients of [x, weights, *matrices of the experts])")
+
+
+class TestValues:
+    @ROUTE
+    @pytest.mark.points(2)
+    @pytest.mark.parametrize("renormalise", [True, False])
+    def test_route(self, submission, draw, renormalise):
+        """probability plus bias selects, and the probabilities alone weigh"""
+        logits = 2 * draw.normal(4 * T, E, dtype=F64)
+        g, experts = gates(logits, K, BIAS, renormalise)
+        got = submission.route(logits, K, BIAS, renormalise)
+        assert_close(got, (g.gather(1, experts), experts), what="(weights, experts)", dtype=None)
+
+    @ROUTE
+    def test_top_k_then_softmax(self, submission, draw):
+        """without a bias, the weights are the softmax over the k largest logits"""
+        logits = 2 * draw.normal(4 * T, E, dtype=F64)
+        values, experts = logits.sort(dim=-1, descending=True)
+        values = values[:, :K].exp()
+        expected = values / values.sum(dim=-1, keepdim=True), experts[:, :K]
+        assert_close(submission.route(logits, K), expected, what="(weights, experts)")
+
+    @DISPATCH
+    def test_dispatch(self, submission, draw):
+        """choices are sorted by expert, in their own order within each, and counted"""
+        experts = choices(draw)
+        flat = experts.flatten().tolist()
+        slots = sorted(range(len(flat)), key=lambda s: (flat[s], s))
+        expected = torch.tensor(slots), torch.tensor([flat.count(i) for i in range(E)])
+        assert_equal(submission.dispatch(experts, E), expected, what="(slots, load)")
+
+    @MIXTURE
+    @pytest.mark.points(2)
+    def test_mixture(self, submission, draw):
+        """calling each expert with its own tokens gives what all experts on all tokens give"""
+        x, weights, matrices = (
+            draw.normal(T, D, dtype=F64),
+            draw.normal(T, K, dtype=F64),
+            draw.normal(E, D, D, dtype=F64),
+        )
+        check_mixture(submission, x, weights, choices(draw), list(matrices), draw.normal(T, D, dtype=F64))
+
+    @LOSS
+    @pytest.mark.points(2)
+    def test_loss(self, submission, draw):
+        """the mean over layers of E times the sum of load share times mean probability"""
+        logits = 2 * draw.normal(L, T, E, dtype=F64)
+        experts = torch.stack([gates(z, K)[1] for z in logits])
+        got = submission.load_balance_loss(logits, experts)
+        assert_close(got, balanced(logits, experts), what="loss", dtype=F64)
+
+    @LOSS
+    def test_loss_of_even_and_collapsed(self, submission):
+        """the loss is 1 for an even load, whatever k is, and E where two layers collapse, each onto its own expert"""
+        even = submission.load_balance_loss(torch.zeros(1, 8, 4, dtype=F64), spread(8, 2, 4)[None])
+        expert = torch.tensor([[[1]] * 8, [[3]] * 8])
+        collapsed = torch.full((2, 8, 4), -80.0, dtype=F64).scatter(2, expert, 80.0)
+        got = [even, submission.load_balance_loss(collapsed, expert)]
+        assert_close(got, [1.0, 4.0], what="loss [even, collapsed]")
+
+    @UPDATE
+    def test_update(self, submission, draw):
+        """crowded experts go down by the rate, idle ones up, and those with the mean load stay"""
+        bias, load = draw.normal(5, dtype=F64), torch.tensor([5, 2, 9, 4, 5])
+        for rate, given in ((0.25, {"rate": 0.25}), (1e-3, {})):
+            expected = bias + rate * torch.tensor([0.0, 1, -1, 1, 0], dtype=F64)
+            got = submission.update_bias(bias, load, **given)
+            assert_close(got, expected, what=f"bias for the rate {rate}", dtype=F64)
+
+    @LAYER
+    @pytest.mark.points(2)
+    def test_layer(self, submission, draw):
+        """router, experts and shared experts add up to the formula, each shared expert on its own"""
+        state, x = parameters(draw), draw.normal(2, T, D, dtype=F64)
+        got = submission.run(layer_output, SETTINGS, state, x)
+        assert_close(got, dense_layer(SETTINGS, state, x), what="(output, logits, experts)")
+
+    @LAYER
+    @pytest.mark.parametrize("k", [1, 2])
+    def test_layer_without_shared(self, submission, draw, k):
+        """Switch's layer (k = 1, no renormalisation) and Mixtral's (k = 2) have no shared experts"""
+        settings = {**SETTINGS, "k": k, "num_shared": 0, "renormalise": k > 1}
+        state, x = parameters(draw, settings), draw.normal(2, T, D, dtype=F64)
+        got = submission.run(layer_output, settings, state, x)
+        assert_close(got, dense_layer(settings, state, x), what="(output, logits, experts)")
+
+    @LAYER
+    def test_layout(self, submission):
+        """the parameters are the router's and the experts', and the bias is a buffer"""
+        for shared in (2, 0):
+            sizes = {f"experts.{i}": H for i in range(E)} | ({"shared": shared * H} if shared else {})
+            expected = {"router.weight": [E, D]}
+            for name, size in sizes.items():
+                expected |= {f"{name}.gate.weight": [size, D], f"{name}.up.weight": [size, D]}
+                expected |= {f"{name}.down.weight": [D, size]}
+            got, buffers = submission.run(layout, {**SETTINGS, "num_shared": shared})
+            assert_equal(got, expected, what=f"shapes of the parameters with {shared} shared experts")
+            assert_equal(buffers, {"bias": torch.zeros(E)}, what="buffers in the state dict")
+
+
+class TestGradients:
+    @ROUTE
+    @pytest.mark.parametrize("renormalise", [True, False])
+    def test_route_gradient(self, submission, draw, renormalise):
+        """the logits get the gradient of the weights"""
+        logits, upstream = 2 * draw.normal(T, E, dtype=F64), draw.normal(T, K, dtype=F64)
+        check_route(submission, logits, K, BIAS, renormalise, upstream)
+
+    @LOSS
+    @pytest.mark.points(2)
+    def test_loss_gradient(self, submission, draw):
+        """the loss sends gradients through the mean probabilities, and not through the counts"""
+        logits = 2 * draw.normal(L, T, E, dtype=F64)
+        experts = torch.stack([gates(z, K)[1] for z in logits])
+        leaf = logits.clone().requires_grad_()
+        loss = balanced(leaf, experts)
+        expected = loss.detach(), torch.autograd.grad(loss, leaf)[0]
+        assert_close(submission.run(balance, logits, experts, None), expected, what="(loss, gradient of the logits)")
+
+    @LAYER
+    @pytest.mark.points(2)
+    @pytest.mark.parametrize("k", [1, K])
+    def test_layer_gradients(self, submission, draw, k):
+        """x, the router and all experts get gradients, with k = 1 too"""
+        settings = {**SETTINGS, "k": k, "renormalise": k > 1}
+        state, x, upstream = parameters(draw), draw.normal(2, T, D, dtype=F64), draw.normal(2, T, D, dtype=F64)
+        names = [name for name in state if name != "bias"]
+        leaves = [y.clone().requires_grad_() for y in (x, *(state[name] for name in names))]
+        y = dense_layer(settings, {**dict(zip(names, leaves[1:], strict=True)), "bias": BIAS}, leaves[0])[0]
+        expected = y.detach(), vjp([y], leaves, [upstream])
+        got = submission.run(layer_gradients, settings, state, x, upstream)
+        assert_close(got, expected, what=f"(output, gradients of [x, {', '.join(names[:3])}, ...])")
+
+
+class TestStability:
+    @ROUTE
+    def test_large_logits(self, submission, draw):
+        """logits near 1000 and -1000 neither overflow nor vanish"""
+        drawn = clear(draw, T, torch.float32)
+        for shift in (1000, -1000):
+            for renormalise in (True, False):
+                logits = drawn + shift
+                g, experts = gates(logits, K, BIAS, renormalise)
+                got = submission.route(logits, K, BIAS.float(), renormalise)
+                expected = g.gather(1, experts).float(), experts
+                what = f"(weights, experts) near {shift}"
+                assert_close(
+                    got, expected, what=what, rtol=1e-3, atol=1e-6, reason="near 1000 float32 has steps of 6e-5"
+                )
+
+    @ROUTE
+    @pytest.mark.points(2)
+    def test_underflow(self, submission, draw):
+        """experts that the bias selects share a weight of 1, even if their probabilities are 0 in float32"""
+        logits = draw.normal(T, E)
+        logits[:, 0] += 200
+        bias = torch.tensor([-2.0, 0.0, 0.75, 0.5, 0.25])
+        g, experts = gates(logits, K, bias)
+        expected = g.gather(1, experts).float(), experts
+        got = submission.route(logits, K, bias)
+        assert_close(
+            got, expected, what="(weights, experts)", rtol=1e-4, atol=1e-6, reason="float32 sums are off by 1e-6"
+        )
+
+    @ROUTE
+    def test_half_route(self, submission, draw):
+        """half-precision logits give float32 weights"""
+        logits = clear(draw, T, torch.bfloat16)
+        g, experts = gates(logits, K, BIAS)
+        dtype, *got = submission.run(rounded_route, logits, K, BIAS.bfloat16())
+        assert_equal(dtype, torch.float32, what="type of the weights")
+        expected = [experts, g.gather(1, experts)]
+        assert_close(got, expected, what="[experts, weights]", rtol=1e-5, atol=1e-6, reason="float32 is off by 1e-6")
+
+    @MIXTURE
+    def test_half_mixture(self, submission, draw):
+        """what the experts give in half precision is weighed and added in float32"""
+        x, weights, experts = draw.normal(T, D, dtype=torch.bfloat16), draw.uniform(T, K, low=0.1), choices(draw)
+        factors = [1.0, -2.0, 0.5, 4.0, -1.0]
+        dtype, got = submission.run(rounded_mixture, x, weights, experts, factors)
+        assert_equal(dtype, torch.float32, what="type of the sum")
+        dense_weights = scattered(weights.double(), experts, E)
+        expected = dense(x.double(), dense_weights, [lambda y, a=a: a * y for a in factors])
+        assert_close(got, expected, what="sum", rtol=1e-5, atol=1e-5, reason="float32 sums are off by 1e-6")
+
+    @LOSS
+    def test_half_loss(self, submission, draw):
+        """the loss of half-precision logits is float32"""
+        logits = (4 * draw.normal(L, 40, E)).bfloat16()
+        experts = torch.stack([gates(z, K)[1] for z in logits])
+        dtype, got = submission.run(rounded_balance, logits, experts)
+        assert_equal(dtype, torch.float32, what="type of the loss")
+        expected = balanced(logits, experts)
+        assert_close(got, expected, what="loss", rtol=1e-5, atol=1e-6, reason="float32 sums are off by 1e-6")
+
+    @LAYER
+    @pytest.mark.points(2)
+    def test_half_layer(self, submission, draw):
+        """a layer in half precision routes in float32"""
+        state = parameters(draw, dtype=torch.bfloat16)
+        x = clear(draw, 2 * T, torch.bfloat16, weight=state["router.weight"]).view(2, T, D)
+        dtypes, experts, logits, y = submission.run(rounded_layer, SETTINGS, state, x)
+        assert_equal(dtypes, [torch.bfloat16, torch.float32], what="types of [output, logits]")
+        expected = dense_layer(SETTINGS, state, x)
+        assert_close(logits, expected[1], what="logits", rtol=1e-5, atol=1e-5, reason="float32 sums are off by 1e-6")
+        assert_equal(experts, expected[2], what="experts")
+        assert_close(y, expected[0], what="output", rtol=3e-2, atol=5e-2, reason=HALF)
+
+
+class TestEdgeCases:
+    @ROUTE
+    @pytest.mark.parametrize("k", [1, E])
+    def test_extreme_k(self, submission, draw, k):
+        """k may be 1, where renormalised weights are constant, and E, where all experts are selected"""
+        logits, upstream = 2 * draw.normal(T, E, dtype=F64), draw.normal(T, k, dtype=F64)
+        for renormalise in (True, False):
+            check_route(submission, logits, k, None, renormalise, upstream)
+
+    @ROUTE
+    def test_strided_logits(self, submission, draw):
+        """logits may have any strides, and a single token will do"""
+        for logits in (2 * draw.normal(E, T, dtype=F64).T, 2 * draw.normal(1, E, dtype=F64)):
+            g, experts = gates(logits, K, BIAS)
+            got = submission.route(logits, K, BIAS)
+            assert_close(got, (g.gather(1, experts), experts), what=f"(weights, experts) of {len(logits)} tokens")
+
+    @DISPATCH
+    def test_idle_experts(self, submission):
+        """experts without tokens have a load of 0, the last ones too; one may have all"""
+        got = submission.dispatch(torch.tensor([[1], [3], [1]]), 6)
+        expected = torch.tensor([0, 2, 1]), torch.tensor([0, 2, 0, 1, 0, 0])
+        assert_equal(got, expected, what="(slots, load)")
+        got = submission.dispatch(torch.full((40, 1), 2), 4)
+        assert_equal(got, (torch.arange(40), torch.tensor([0, 0, 40, 0])), what="(slots, load), all to one")
+
+    @DISPATCH
+    def test_strided_choices(self, submission, draw):
+        """choices are numbered by token first, however they lie in memory"""
+        experts = choices(draw).T.contiguous().T
+        flat = experts.flatten().tolist()
+        slots = sorted(range(len(flat)), key=lambda s: (flat[s], s))
+        expected = torch.tensor(slots), torch.tensor([flat.count(i) for i in range(E)])
+        assert_equal(submission.dispatch(experts, E), expected, what="(slots, load)")
+
+    @MIXTURE
+    def test_uneven_load(self, submission, draw):
+        """no token is dropped when one expert has them all"""
+        x, weights, matrices = (
+            draw.normal(D, 23, dtype=F64).T,
+            draw.normal(23, 2, dtype=F64),
+            draw.normal(E, D, D, dtype=F64),
+        )
+        experts = torch.tensor([3, 1]).expand(23, 2)
+        check_mixture(submission, x, weights, experts, list(matrices), draw.normal(23, D, dtype=F64))
+
+    @MIXTURE
+    @pytest.mark.parametrize("k", [1, K])
+    def test_one_token(self, submission, draw, k):
+        """one token, as in decoding, with one expert or several"""
+        x, weights, matrices = (
+            draw.normal(1, D, dtype=F64),
+            draw.normal(1, k, dtype=F64),
+            draw.normal(E, D, D, dtype=F64),
+        )
+        check_mixture(submission, x, weights, choices(draw, 1, k), list(matrices), draw.normal(1, D, dtype=F64))
+
+    @LOSS
+    @pytest.mark.points(2)
+    def test_padding(self, submission, draw):
+        """padded tokens are neither counted nor averaged, wherever they stand"""
+        logits = 2 * draw.normal(L, T, E, dtype=F64)
+        experts = torch.stack([gates(z, K)[1] for z in logits])
+        mask = torch.tensor([1, 1, 0, 1, 1, 0, 1, 1, 1, 0, 0], dtype=torch.bool)
+        leaf = logits.clone().requires_grad_()
+        loss = balanced(leaf, experts, mask)
+        expected = loss.detach(), torch.autograd.grad(loss, leaf)[0]
+        assert_close(submission.run(balance, logits, experts, mask), expected, what="(loss, gradient of the logits)")
+
+    @LOSS
+    def test_padding_alone(self, submission, draw):
+        """without any real token the loss is 0, and so is its gradient"""
+        logits, mask = draw.normal(L, T, E, dtype=F64), torch.zeros(T, dtype=torch.bool)
+        experts = torch.stack([gates(z, K)[1] for z in logits])
+        expected = torch.zeros((), dtype=F64), torch.zeros_like(logits)
+        assert_close(submission.run(balance, logits, experts, mask), expected, what="(loss, gradient of the logits)")
+
+    @UPDATE
+    def test_even_load(self, submission, draw):
+        """an even load moves no bias"""
+        bias = draw.normal(3)
+        assert_close(submission.update_bias(bias, torch.tensor([7, 7, 7]), 0.5), bias, what="bias", dtype=torch.float32)
+
+    @LAYER
+    def test_strided_input(self, submission, draw):
+        """inputs may have any strides, and be a single token"""
+        state = parameters(draw)
+        for x in (draw.normal(T, 2, D, dtype=F64).transpose(0, 1), draw.normal(1, 1, D, dtype=F64)):
+            got = submission.run(layer_output, SETTINGS, state, x)
+            assert_close(got, dense_layer(SETTINGS, state, x), what="(output, logits, experts)")
+
+    @LAYER
+    def test_too_many(self, submission):
+        """more experts a token than there are is a ValueError"""
+        submission.run(built, {**SETTINGS, "k": E})
+        with submission.expect_raises(ValueError):
+            submission.run(built, {**SETTINGS, "k": E + 1})
+
+
+class TestPerformance:
+    @MIXTURE
+    @pytest.mark.points(2)
+    def test_called_once(self, submission, draw):
+        """every expert is called once, with its own tokens and no others"""
+        x, weights, experts = draw.normal(T, D), draw.normal(T, K), choices(draw)
+        got = submission.run(called, x, weights, experts, E)
+        counts = [int((experts == i).sum()) for i in range(E)]
+        expected = [[n] if n else [] for n in counts]
+        assert_equal(got, expected, what="tokens in each call of each expert")
+
+    @MIXTURE
+    @pytest.mark.parametrize("what", ["tokens", "choices"])
+    def test_operators(self, submission, draw, what):
+        """the number of operators depends neither on tokens nor on choices"""
+        costs = []
+        for tokens, k in ((16, 2), (32, 2) if what == "tokens" else (16, 4)):
+            x, weights = draw.normal(tokens, D), draw.normal(tokens, k)
+            got = submission.measure(mixture_of_doubles, x, weights, spread(tokens, k, 8), 8)
+            assert_close(got.value, 2 * weights.sum(dim=-1, keepdim=True) * x, what="mixture of equal experts")
+            costs.append(got.cost)
+        assert_growth(*costs, "operators", at_most=1.0, when=f"the number of {what} doubles")
+
+    @DISPATCH
+    def test_dispatch_memory(self, submission):
+        """sorting makes nothing that grows with tokens times experts"""
+        tokens, k, number = 64, 4, 32
+        got = submission.measure("dispatch", spread(tokens, k, number), number)
+        assert_equal(got.value[1], torch.full((number,), tokens * k // number), what="load")
+        why = "a few vectors of T * k numbers of int64"
+        assert_cost(got.cost, "largest_bytes", at_most=3 * 8 * tokens * k, why=why)
+        assert_cost(got.cost, "operators", at_most=20 + 10 * number, why="no loop over tokens")
+
+    @LAYER
+    @pytest.mark.points(2)
+    @pytest.mark.parametrize(("number", "k", "shared"), [(16, 2, 0), (4, 3, 1)], ids=["many experts", "shared"])
+    def test_arithmetic(self, submission, draw, number, k, shared):
+        """the arithmetic is that of k experts a token and the shared ones, and nothing larger is made"""
+        tokens, width, hidden = 24, 20, 12
+        settings = {"width": width, "hidden": hidden, "num_experts": number, "k": k, "num_shared": shared}
+        state, x = parameters(draw, settings), draw.normal(2, tokens // 2, width, dtype=F64)
+        got = submission.measure(layer_cost, settings, state, x)
+        assert_close(got.value, dense_layer(settings, state, x)[0], what="output")
+        flops = 2 * tokens * width * number + 6 * tokens * width * hidden * (k + shared)
+        why = "the router, k experts a token, the shared ones, and weighing and adding up"
+        assert_cost(got.cost, "flops", at_most=flops + 4 * tokens * k * width, why=why)
+        why = "T * k rows of the width"
+        assert_cost(got.cost, "largest_bytes", at_most=8 * tokens * k * width, why=why)
+
+
+SCORES = "    scores = probabilities if bias is None else probabilities + bias\n"
+SELECTED = "        return logits.gather(-1, experts).softmax(dim=-1), experts\n"
+PLAIN = "    return probabilities.gather(-1, experts), experts\n"
+DISPATCHED = "    return flat.argsort(stable=True), torch.bincount(flat, minlength=num_experts)\n"
+GROUPS = "    groups = x[tokens].split(load.tolist())  # E times (n, D)\n"
+CALLS = "    results = [function(group) for function, group in zip(functions, groups, strict=True) if len(group)]\n"
+WEIGHTED = "    weighted = results * weights.flatten()[slots, None]\n"
+SUMMED = "    return weighted.new_zeros(x.shape).index_add(0, tokens, weighted)  # (T, D)\n"
+MIXED = "    slots, load = dispatch(experts, len(functions))  # (T * k), (E)\n"
+FRACTION = "    fraction = chosen.to(logits.dtype) / experts[0].numel()  # (L, E)\n"
+PROBABILITY = "    probability = logits.softmax(dim=-1).mean(dim=1)  # (L, E)\n"
+LOSS_OF = "    return num_experts * (fraction * probability).sum() / layers\n"
+SHARED = "            y = y + self.shared(flat)\n"

@@ -1,0 +1,801 @@
+"""Hidden suite for transformers/transformer: formulas token by token in float64, autograd through them, counted costs."""
+
+import math
+
+import pytest
+import torch
+
+from grader.compare import assert_close, assert_equal
+from grader.cost import assert_cost, assert_growth
+from grader.probes import vjp
+from grader.suite import probe
+
+# --- probes ---
+
+
+@probe
+def rounded(module, name, *arguments, **how):
+    """The type of each result, and its values in float64."""
+    results = getattr(module, name)(*arguments, **how)
+    results = [results] if torch.is_tensor(results) else list(results)
+    return [x.dtype for x in results], [x.double() for x in results]
+
+
+@probe
+def gradients(module, name, leaves, upstream, *rest, **how):
+    """A function's output, and what reaches its first arguments when `upstream` arrives there."""
+    leaves = [x.clone().requires_grad_() for x in leaves]
+    y = getattr(module, name)(*leaves, *rest, **how)
+    return y.detach(), vjp([y], leaves, [upstream])
+
+
+@probe
+def residuals(module, x, inner, outer, upstream):
+    """Post-norm and pre-norm around a linear map as the sublayer and another, with a tanh, as the norm; and what reaches x."""
+    results = []
+    for pre_norm in (False, True):
+        leaf = x.clone().requires_grad_()
+        y = module.residual(leaf, lambda t: t @ inner, lambda t: torch.tanh(t @ outer), pre_norm)
+        results.append((y.detach(), vjp([y], [leaf], [upstream])[0]))
+    return results
+
+
+@probe
+def loaded(module, name, settings, state):
+    """A module with the given parameters."""
+    layer = getattr(module, name)(**settings)
+    layer = layer.to(next(iter(state.values())).dtype)
+    layer.load_state_dict(state)
+    return layer
+
+
+@probe
+def applied(module, name, settings, state, *arguments):
+    """The output of a module with the given parameters."""
+    return loaded(module, name, settings, state)(*arguments).detach()
+
+
+@probe
+def applied_gradients(module, name, settings, state, leaves, upstream, *rest):
+    """The output, and what reaches the leaves and every parameter."""
+    layer, leaves = loaded(module, name, settings, state), [x.clone().requires_grad_() for x in leaves]
+    y = layer(*leaves, *rest)
+    parameters = dict(layer.named_parameters())
+    return y.detach(), vjp([y], [*leaves, *(parameters[key] for key in state)], [upstream])
+
+
+@probe
+def model_parts(module, settings, state, source, *targets):
+    """The memory, and the logits from it for one target after another."""
+    model = loaded(module, "Transformer", settings, state)
+    memory = model.encode(source)
+    return [memory.detach(), *(model.decode(target, memory, source).detach() for target in targets)]
+
+
+@probe
+def model_gradients(module, settings, state, source, target, upstream):
+    """The logits, and what reaches every parameter."""
+    model = loaded(module, "Transformer", settings, state)
+    y = model(source, target)
+    parameters = dict(model.named_parameters())
+    return y.detach(), vjp([y], [parameters[key] for key in state], [upstream])
+
+
+@probe
+def translated(module, settings, state, source, start, steps):
+    """Tokens chosen greedily, and the logits that they were chosen by."""
+    model = loaded(module, "Transformer", settings, state)
+    tokens = model.translate(source, start, steps)
+    target = torch.cat([torch.full_like(tokens[:, :1], start), tokens[:, :-1]], dim=1)
+    return tokens.clone(), model.decode(target, model.encode(source), source).detach()
+
+
+@probe
+def embedded(module, settings, state, tokens):
+    """Embeddings with positions: their type, and their values in float64."""
+    x = loaded(module, "Transformer", settings, state).embed(tokens).detach()
+    return x.dtype, x.double()
+
+
+@probe
+def model_cost(module, meter, settings, state, source, target):
+    """The logits; the forward alone is metered."""
+    model = loaded(module, "Transformer", settings, state)
+    with meter:
+        y = model(source, target)
+    return y.detach()
+
+
+@probe
+def translate_cost(module, meter, settings, state, source, start, steps):
+    """Tokens; the translation alone is metered."""
+    model = loaded(module, "Transformer", settings, state)
+    with meter:
+        tokens = model.translate(source, start, steps)
+    return tokens.clone()
+
+
+@probe
+def feed_forward_cost(module, meter, settings, state, x):
+    """The output; the forward alone is metered."""
+    layer = loaded(module, "FeedForward", settings, state)
+    with meter:
+        y = layer(x)
+    return y.detach()
+
+
+# --- oracles ---
+
+F64 = torch.float64
+B, S, T, E, F, H, V = 3, 7, 5, 6, 10, 2, 13
+LAYER = {"width": E, "heads": H, "hidden": F}
+MODEL = {"vocabulary": V, "width": E, "heads": H, "hidden": F, "layers": 1, "padding": 4}
+HALF = "one rounding to half precision is allowed, at the end"
+
+# padding behind, between and nowhere; first tokens are real, so that every query sees one
+SOURCE = torch.tensor([[2, 5, 9, 1, 7, 4, 4], [3, 4, 8, 12, 4, 6, 4], [11, 10, 0, 6, 2, 9, 5]])
+TARGET = torch.tensor([[1, 8, 6, 4, 4], [1, 4, 0, 7, 2], [1, 12, 3, 10, 9]])
+
+
+def waves(length, width):
+    """Positions, number by number."""
+    rows = []
+    for t in range(length):
+        angles = [t / 10000 ** (j // 2 * 2 / width) for j in range(width)]
+        rows.append([math.cos(a) if j % 2 else math.sin(a) for j, a in enumerate(angles)])
+    return torch.tensor(rows, dtype=F64)
+
+
+def normed(x, weight, bias, eps=1e-5):
+    """Layer norm, in float64."""
+    x, weight, bias = x.double(), weight.double(), bias.double()
+    centred = x - x.sum(dim=-1, keepdim=True) / x.shape[-1]
+    variance = (centred * centred).sum(dim=-1, keepdim=True) / x.shape[-1]
+    return centred * (variance + eps) ** -0.5 * weight + bias
+
+
+def normed_gradients(upstream, x, weight, eps=1e-5):
+    """What autograd makes of layer norm: gradients of x, gain and shift."""
+    leaves = [y.double().clone().requires_grad_() for y in (x, weight, torch.zeros_like(weight))]
+    return vjp([normed(*leaves, eps)], leaves, [upstream.double()])
+
+
+def linear(x, state, name):
+    return x @ state[f"{name}.weight"].T + state[f"{name}.bias"]
+
+
+def norm(x, state, name):
+    return normed(x, state[f"{name}.weight"], state[f"{name}.bias"])
+
+
+def attended(x, context, mask, state, name, heads):
+    """Multi-head attention, head by head."""
+    query, key, value = (
+        linear(y, state, f"{name}.{part}") for part, y in (("query", x), ("key", context), ("value", context))
+    )
+    size, parts = x.shape[-1] // heads, []
+    for h in range(heads):
+        own = slice(h * size, (h + 1) * size)
+        logits = torch.einsum("bid,bjd->bij", query[..., own], key[..., own]) / size**0.5
+        if mask is not None:
+            logits = torch.where(mask, logits, -torch.inf)
+        parts.append(torch.exp(logits - torch.logsumexp(logits, dim=-1, keepdim=True)) @ value[..., own])
+    return linear(torch.cat(parts, dim=-1), state, f"{name}.output")
+
+
+def fed(x, state, name):
+    hidden = linear(x, state, f"{name}up")
+    return linear(torch.where(hidden > 0, hidden, 0), state, f"{name}down")
+
+
+def block(x, memory, mask, memory_mask, state, pre_norm, heads=H, name=""):
+    """A layer of the encoder, or with a memory one of the decoder; masks are `(B, Tq, Tk)`."""
+    sublayers = [
+        lambda y: attended(y, y, mask, state, f"{name}attention", heads),
+        lambda y: attended(y, memory, memory_mask, state, f"{name}cross_attention", heads),
+        lambda y: fed(y, state, f"{name}feed_forward."),
+    ]
+    for i, sublayer in enumerate(sublayers if memory is not None else sublayers[::2]):
+        if pre_norm:
+            x = x + sublayer(norm(x, state, f"{name}norm_{i + 1}"))
+        else:
+            x = norm(x + sublayer(x), state, f"{name}norm_{i + 1}")
+    return x
+
+
+def embedding(tokens, state, width):
+    return width**0.5 * state["embedding.weight"][tokens] + waves(tokens.shape[1], width)
+
+
+def visible(tokens, queries, causal, padding):
+    """What each query may see, one by one: `(B, queries, keys)`."""
+    return torch.tensor(
+        [
+            [[t != padding and (j <= i or not causal) for j, t in enumerate(row)] for i in range(queries)]
+            for row in tokens.tolist()
+        ]
+    )
+
+
+def encoding(source, state, settings, pre_norm):
+    x, mask = embedding(source, state, settings["width"]), visible(source, source.shape[1], False, settings["padding"])
+    for i in range(settings["layers"]):
+        x = block(x, None, mask, None, state, pre_norm, settings["heads"], f"encoder.{i}.")
+    return norm(x, state, "encoder_norm") if pre_norm else x
+
+
+def decoding(target, memory, source, state, settings, pre_norm):
+    x, padding = embedding(target, state, settings["width"]), settings["padding"]
+    mask, memory_mask = (
+        visible(target, target.shape[1], True, padding),
+        visible(source, target.shape[1], False, padding),
+    )
+    for i in range(settings["layers"]):
+        x = block(x, memory, mask, memory_mask, state, pre_norm, settings["heads"], f"decoder.{i}.")
+    x = norm(x, state, "decoder_norm") if pre_norm else x
+    return x @ state["embedding.weight"].T
+
+
+def smoothed(logits, targets, smoothing, padding):
+    """The loss and the gradient of the logits, token by token, in float64."""
+    rows, labels = logits.double().flatten(0, -2), targets.flatten().tolist()
+    total, gradient, count = torch.zeros((), dtype=F64), torch.zeros_like(rows), sum(t != padding for t in labels)
+    for i, (row, label) in enumerate(zip(rows, labels, strict=True)):
+        if label != padding:
+            q = torch.full_like(row, smoothing / len(row))
+            q[label] += 1 - smoothing
+            log_p = row - torch.logsumexp(row, dim=0)
+            total = total - (q * log_p).sum() / count
+            gradient[i] = (log_p.exp() - q) / count
+    return total, gradient.reshape(logits.shape)
+
+
+def shapes(settings, kind):
+    """Names and shapes of the parameters of a layer, or of the whole model."""
+    width, hidden = settings["width"], settings["hidden"]
+    found = {}
+    prefixes = {"FeedForward": {"": 0}, "EncoderLayer": {"": 2}, "DecoderLayer": {"": 3}}.get(kind)
+    if prefixes is None:
+        found["embedding.weight"] = (settings["vocabulary"], width)
+        prefixes = {f"encoder.{i}.": 2 for i in range(settings["layers"])}
+        prefixes |= {f"decoder.{i}.": 3 for i in range(settings["layers"])}
+    for prefix, sublayers in prefixes.items():
+        attentions = ("attention", "cross_attention")[: max(sublayers - 1, 0)]
+        sizes = {
+            f"{name}.{part}": (width, width) for name in attentions for part in ("query", "key", "value", "output")
+        }
+        inner = "feed_forward." if sublayers else ""
+        sizes |= {f"{inner}up": (hidden, width), f"{inner}down": (width, hidden)}
+        for name, size in sizes.items():
+            found |= {f"{prefix}{name}.weight": size, f"{prefix}{name}.bias": size[:1]}
+        for i in range(sublayers):
+            found |= {f"{prefix}norm_{i + 1}.{part}": (width,) for part in ("weight", "bias")}
+    if kind == "Transformer" and settings["pre_norm"]:
+        found |= {f"{stack}_norm.{part}": (width,) for stack in ("encoder", "decoder") for part in ("weight", "bias")}
+    return found
+
+
+def filled(draw, settings, kind, dtype=F64):
+    """Random parameters; gains lie near 1 and biases are not 0."""
+    state = {}
+    for name, shape in shapes(settings, kind).items():
+        p = draw.normal(*shape, dtype=F64)
+        gain = "norm" in name and name.endswith("weight")
+        fan_in = shape[-1] if len(shape) == 2 and "embedding" not in name else 4
+        state[name] = (1 + p / 4 if gain else p / fan_in**0.5).to(dtype)
+    return state
+
+
+def talkative(state):
+    """Parameters of a pre-norm model that avoids the token it has just read, so that it does not repeat itself."""
+    return {name: -p.abs() if name == "decoder_norm.weight" else p for name, p in state.items()}
+
+
+def model_flops(batch, sources, targets, settings, encode=1):
+    """Operations of all matrix products, when the encoder runs `encode` times and the decoder once."""
+    width, hidden = settings["width"], settings["hidden"]
+    encoder = sources * (8 * width**2 + 4 * width * hidden) + 4 * sources**2 * width
+    decoder = targets * (12 * width**2 + 4 * width * hidden) + 4 * targets**2 * width
+    decoder += 4 * sources * width**2 + 4 * targets * sources * width
+    output = 2 * targets * width * settings["vocabulary"]
+    return batch * (settings["layers"] * (encode * encoder + decoder) + output)
+
+
+POSITIONS = pytest.mark.part("sinusoidal_positions")
+NORM = pytest.mark.part("layer_norm")
+BACKWARD = pytest.mark.part("layer_norm_gradients")
+FEED = pytest.mark.part("FeedForward")
+RESIDUAL = pytest.mark.part("residual")
+SOURCE_MASK = pytest.mark.part("source_mask")
+TARGET_MASK = pytest.mark.part("target_mask")
+ENCODER = pytest.mark.part("EncoderLayer")
+DECODER = pytest.mark.part("DecoderLayer")
+WHOLE = pytest.mark.part("Transformer")
+LOSS = pytest.mark.part("label_smoothed_loss")
+BOTH = pytest.mark.parametrize("pre_norm", [False, True], ids=["post-norm", "pre-norm"])
+
+
+class TestValues:
+    @POSITIONS
+    @pytest.mark.points(2)
+    def test_positions(self, submission):
+        """neighbouring features are sine and cosine of one angle"""
+        for length, width in ((9, 8), (5, 14)):
+            got = submission.sinusoidal_positions(length, width, F64)
+            assert_close(got, waves(length, width), what=f"positions of width {width}", dtype=F64)
+
+    @NORM
+    @pytest.mark.points(2)
+    def test_norm(self, submission, draw):
+        """each token is normalised over its features, then scaled and shifted"""
+        x, weight, bias = 1 + 3 * draw.normal(B, T, E, dtype=F64), draw.normal(E, dtype=F64), draw.normal(E, dtype=F64)
+        assert_close(submission.layer_norm(x, weight, bias), normed(x, weight, bias), what="output", dtype=F64)
+        got, expected = submission.layer_norm(x, weight, bias, 0.7), normed(x, weight, bias, 0.7)
+        assert_close(got, expected, what="output for eps = 0.7", dtype=F64)
+
+    @FEED
+    def test_feed_forward(self, submission, draw):
+        """linear, ReLU, linear"""
+        settings = {"width": E, "hidden": F}
+        state, x = filled(draw, settings, "FeedForward"), draw.normal(B, T, E, dtype=F64)
+        got = submission.run(applied, "FeedForward", settings, state, x)
+        assert_close(got, fed(x, state, ""), what="output", dtype=F64)
+
+    @SOURCE_MASK
+    def test_source_mask(self, submission):
+        """padding is hidden as a key, wherever it stands"""
+        got = submission.source_mask(SOURCE, 4)
+        assert_equal(got, visible(SOURCE, 1, False, 4)[:, None], what="mask")
+
+    @TARGET_MASK
+    @pytest.mark.points(2)
+    def test_target_mask(self, submission):
+        """a token sees itself and what comes before, without padding"""
+        for tokens, padding in ((TARGET, 4), (TARGET.flip(1), 4), (TARGET, 99)):
+            got = submission.target_mask(tokens, padding)
+            assert_equal(got, visible(tokens, T, True, padding)[:, None], what="mask")
+
+    @ENCODER
+    @pytest.mark.points(3)
+    def test_encoder_layer(self, submission, draw):
+        """self attention, then feed-forward, each with its residual connection and its own norm"""
+        mask, x = visible(SOURCE, S, False, 4), draw.normal(B, S, E, dtype=F64)
+        for pre_norm in (False, True):
+            settings = {**LAYER, "pre_norm": pre_norm}
+            state = filled(draw, settings, "EncoderLayer")
+            got = submission.run(applied, "EncoderLayer", settings, state, x, mask[:, None])
+            expected = block(x, None, mask, None, state, pre_norm)
+            assert_close(got, expected, what=f"output of {'pre' if pre_norm else 'post'}-norm", dtype=F64)
+
+    @DECODER
+    @pytest.mark.points(3)
+    def test_decoder_layer(self, submission, draw):
+        """self attention, cross attention to the memory, feed-forward, in this order"""
+        x, memory = draw.normal(B, T, E, dtype=F64), draw.normal(B, S, E, dtype=F64)
+        masks = visible(TARGET, T, True, 4), visible(SOURCE, T, False, 4)
+        for pre_norm in (False, True):
+            settings = {**LAYER, "pre_norm": pre_norm}
+            state = filled(draw, settings, "DecoderLayer")
+            four_axes = [mask[:, None] for mask in masks]
+            got = submission.run(applied, "DecoderLayer", settings, state, x, memory, *four_axes)
+            expected = block(x, memory, *masks, state, pre_norm)
+            assert_close(got, expected, what=f"output of {'pre' if pre_norm else 'post'}-norm", dtype=F64)
+
+    @WHOLE
+    @pytest.mark.points(3)
+    @BOTH
+    def test_model(self, submission, draw, pre_norm):
+        """the memory of a padded batch, and the logits for all target tokens"""
+        settings = {**MODEL, "pre_norm": pre_norm, "layers": 1 + pre_norm}
+        state = filled(draw, settings, "Transformer")
+        memory = encoding(SOURCE, state, settings, pre_norm)
+        expected = [memory, decoding(TARGET, memory, SOURCE, state, settings, pre_norm)]
+        got = submission.run(model_parts, settings, state, SOURCE, TARGET)
+        assert_close(got, expected, what="[memory, logits]", dtype=F64)
+
+    @WHOLE
+    @pytest.mark.points(2)
+    def test_translate(self, submission, draw):
+        """each step adds the most likely token, for each sentence its own"""
+        settings = {**MODEL, "pre_norm": True}
+        state = talkative(filled(draw, settings, "Transformer"))
+        memory, tokens = encoding(SOURCE, state, settings, True), torch.full((B, 1), 7)
+        for _ in range(5):
+            logits = decoding(tokens, memory, SOURCE, state, settings, True)
+            tokens = torch.cat([tokens, logits[:, -1].argmax(dim=-1, keepdim=True)], dim=1)
+        got = submission.run(translated, settings, state, SOURCE, 7, 5)
+        assert_equal(got[0], tokens[:, 1:], what="tokens after 7")
+        assert_close(got[1], logits, what="logits for these tokens", dtype=F64)
+
+    @LOSS
+    @pytest.mark.points(2)
+    def test_loss(self, submission, draw):
+        """all classes share the smoothing's mass, and all real tokens the mean"""
+        logits = 2 * draw.normal(B, T, V, dtype=F64)
+        for smoothing in (0.3, 0.0):
+            got = submission.label_smoothed_loss(logits, TARGET, smoothing, 4)
+            expected = smoothed(logits, TARGET, smoothing, 4)[0]
+            assert_close(got, expected, what=f"loss for a smoothing of {smoothing}", dtype=F64)
+
+
+class TestGradients:
+    @NORM
+    def test_norm_autograd(self, submission, draw):
+        """layer norm is differentiable in x, gain and shift"""
+        leaves = [draw.normal(*shape, dtype=F64) for shape in ((B, T, E), (E,), (E,))]
+        upstream = draw.normal(B, T, E, dtype=F64)
+        expected = normed(*leaves), normed_gradients(upstream, *leaves[:2])
+        got = submission.run(gradients, "layer_norm", leaves, upstream)
+        assert_close(got, expected, what="(output, gradients of [x, weight, bias])")
+
+    @BACKWARD
+    @pytest.mark.points(3)
+    def test_norm_by_hand(self, submission, draw):
+        """dx, d_gamma and d_beta by the formulas are the gradients of layer norm"""
+        x, weight, upstream = (
+            1 + 2 * draw.normal(B, T, E, dtype=F64),
+            draw.normal(E, dtype=F64),
+            draw.normal(B, T, E, dtype=F64),
+        )
+        got = submission.layer_norm_gradients(upstream, x, weight)
+        assert_close(got, normed_gradients(upstream, x, weight), what="(dx, d_gamma, d_beta)", dtype=F64)
+        got = submission.layer_norm_gradients(upstream, x, weight, 0.7)
+        assert_close(
+            got, normed_gradients(upstream, x, weight, 0.7), what="(dx, d_gamma, d_beta) for eps = 0.7", dtype=F64
+        )
+
+    @RESIDUAL
+    @pytest.mark.points(2)
+    def test_residual(self, submission, draw):
+        """post-norm norms the sum; pre-norm norms what the sublayer reads, and the sum starts from x"""
+        x, upstream = draw.normal(B, E, dtype=F64), draw.normal(B, E, dtype=F64)
+        inner, outer = draw.normal(E, E, dtype=F64), draw.normal(E, E, dtype=F64)
+        expected = []
+        for pre_norm in (False, True):
+            leaf = x.clone().requires_grad_()
+            y = leaf + torch.tanh(leaf @ outer) @ inner if pre_norm else torch.tanh((leaf + leaf @ inner) @ outer)
+            expected.append((y.detach(), vjp([y], [leaf], [upstream])[0]))
+        got = submission.run(residuals, x, inner, outer, upstream)
+        assert_close(got, expected, what="[(output, gradient) of post-norm, of pre-norm]")
+
+    @ENCODER
+    def test_encoder_layer_gradients(self, submission, draw):
+        """tokens and all parameters of an encoder layer get gradients"""
+        settings = {**LAYER, "pre_norm": True}
+        state, x = filled(draw, settings, "EncoderLayer"), draw.normal(B, S, E, dtype=F64)
+        mask, upstream = visible(SOURCE, S, False, 4), draw.normal(B, S, E, dtype=F64)
+        leaves = [y.clone().requires_grad_() for y in (x, *state.values())]
+        y = block(leaves[0], None, mask, None, dict(zip(state, leaves[1:], strict=True)), True)
+        expected = y.detach(), vjp([y], leaves, [upstream])
+        got = submission.run(applied_gradients, "EncoderLayer", settings, state, [x], upstream, mask[:, None])
+        assert_close(got, expected, what="(output, gradients of [x, *parameters])")
+
+    @DECODER
+    def test_decoder_layer_gradients(self, submission, draw):
+        """tokens, memory and all parameters of a decoder layer get gradients"""
+        settings = {**LAYER, "pre_norm": False}
+        state, upstream = filled(draw, settings, "DecoderLayer"), draw.normal(B, T, E, dtype=F64)
+        x, memory = draw.normal(B, T, E, dtype=F64), draw.normal(B, S, E, dtype=F64)
+        masks = visible(TARGET, T, True, 4), visible(SOURCE, T, False, 4)
+        leaves = [y.clone().requires_grad_() for y in (x, memory, *state.values())]
+        y = block(*leaves[:2], *masks, dict(zip(state, leaves[2:], strict=True)), False)
+        expected = y.detach(), vjp([y], leaves, [upstream])
+        masks = [mask[:, None] for mask in masks]
+        got = submission.run(applied_gradients, "DecoderLayer", settings, state, [x, memory], upstream, *masks)
+        assert_close(got, expected, what="(output, gradients of [x, memory, *parameters])")
+
+    @WHOLE
+    @pytest.mark.points(2)
+    def test_model_gradients(self, submission, draw):
+        """all parameters get gradients, the embeddings from source, target and output"""
+        settings = {**MODEL, "pre_norm": True}
+        state, upstream = filled(draw, settings, "Transformer"), draw.normal(B, T, V, dtype=F64)
+        leaves = [y.clone().requires_grad_() for y in state.values()]
+        own = dict(zip(state, leaves, strict=True))
+        y = decoding(TARGET, encoding(SOURCE, own, settings, True), SOURCE, own, settings, True)
+        expected = y.detach(), vjp([y], leaves, [upstream])
+        got = submission.run(model_gradients, settings, state, SOURCE, TARGET, upstream)
+        assert_close(got, expected, what="(logits, gradients of [embedding.weight, ...])")
+
+    @LOSS
+    @pytest.mark.points(2)
+    def test_loss_gradient(self, submission, draw):
+        """a real token's logits get p minus q over the number of real tokens; padding gets 0"""
+        logits = 2 * draw.normal(B, T, V, dtype=F64)
+        loss, gradient = smoothed(logits, TARGET, 0.2, 4)
+        got = submission.run(gradients, "label_smoothed_loss", [logits], torch.ones(1, dtype=F64), TARGET, 0.2, 4)
+        assert_close(got, (loss, [gradient]), what="(loss, [gradient of the logits])")
+
+
+class TestStability:
+    @POSITIONS
+    def test_late_positions(self, submission):
+        """positions of thousands are right to the last digit of the type"""
+        for dtype in (torch.float32, torch.float16):
+            got, values = submission.run(rounded, "sinusoidal_positions", 3000, 6, dtype)
+            assert_equal(got, [dtype], what="type of the positions")
+            eps, what, reason = torch.finfo(dtype).eps, f"[positions in {dtype}]", "one rounding is allowed, at the end"
+            assert_close(values, [waves(3000, 6)], what=what, rtol=eps, atol=eps / 8, reason=reason)
+
+    @NORM
+    def test_half_norm(self, submission, draw):
+        """half precision is normalised in float32 and rounded once"""
+        x = (4 * draw.normal(B, T, 40, dtype=F64) + 30).bfloat16()
+        weight, bias = draw.normal(40, dtype=torch.bfloat16), draw.normal(40, dtype=torch.bfloat16)
+        got, values = submission.run(rounded, "layer_norm", x, weight, bias)
+        assert_equal(got, [torch.bfloat16], what="type of the output")
+        assert_close(values, [normed(x, weight, bias)], what="[output]", rtol=2.0**-8, atol=1e-5, reason=HALF)
+
+    @NORM
+    def test_large_mean(self, submission, draw):
+        """a variance of 1 survives beside a mean of ten thousand"""
+        x, weight, bias = (draw.normal(B, T, 32, dtype=F64) + 1e4).float(), draw.normal(32), draw.normal(32)
+        reason = "the mean itself is rounded to float32"
+        got = submission.layer_norm(x, weight, bias)
+        assert_close(got, normed(x, weight, bias).float(), what="output", rtol=2e-2, atol=2e-2, reason=reason)
+
+    @BACKWARD
+    def test_large_mean_gradients(self, submission, draw):
+        """a variance of 1 survives beside a mean of ten thousand, in the gradients too"""
+        x, weight = (draw.normal(B, T, 32, dtype=F64) + 1e4).float(), draw.normal(32)
+        upstream, reason = draw.normal(B, T, 32), "the mean itself is rounded to float32"
+        got = submission.layer_norm_gradients(upstream, x, weight)
+        expected = [y.float() for y in normed_gradients(upstream, x, weight)]
+        assert_close(got, expected, what="(dx, d_gamma, d_beta)", rtol=2e-2, atol=5e-2, reason=reason)
+
+    @BACKWARD
+    def test_half_gradients(self, submission, draw):
+        """gradients of half precision are computed in float32 and rounded once, each to the type of its input"""
+        x, weight = (4 * draw.normal(B, 50, 40, dtype=F64) + 30).bfloat16(), draw.normal(40, dtype=torch.bfloat16)
+        upstream = draw.normal(B, 50, 40, dtype=torch.bfloat16)
+        got, values = submission.run(rounded, "layer_norm_gradients", upstream, x, weight)
+        assert_equal(got, [torch.bfloat16] * 3, what="types of (dx, d_gamma, d_beta)")
+        expected = normed_gradients(upstream, x, weight)
+        assert_close(values, expected, what="(dx, d_gamma, d_beta)", rtol=2.0**-8, atol=1e-4, reason=HALF)
+
+    @LOSS
+    def test_large_logits(self, submission, draw):
+        """logits of thousands do not overflow"""
+        logits = 5e3 * draw.normal(B, T, V)
+        loss, gradient = smoothed(logits, TARGET, 0.2, 4)
+        got = submission.run(gradients, "label_smoothed_loss", [logits], torch.ones(1), TARGET, 0.2, 4)
+        assert_close(got, (loss.float(), [gradient.float()]), what="(loss, [gradient of the logits])")
+
+    @LOSS
+    def test_half_loss(self, submission, draw):
+        """the loss of half-precision logits is computed in float32 and stays float32"""
+        logits = 3 * draw.normal(B, T, V, dtype=torch.bfloat16)
+        got, values = submission.run(rounded, "label_smoothed_loss", logits, TARGET, 0.2, 4)
+        assert_equal(got, [torch.float32], what="type of the loss")
+        reason = "float32 sums are off by up to 1e-5"
+        assert_close(values, [smoothed(logits, TARGET, 0.2, 4)[0]], what="[loss]", rtol=1e-5, atol=1e-5, reason=reason)
+
+    @WHOLE
+    def test_types_of_embeddings(self, submission, draw):
+        """embeddings and positions have the type of the parameters"""
+        settings = {**MODEL, "pre_norm": False}
+        state = {name: p.bfloat16() for name, p in filled(draw, settings, "Transformer").items()}
+        dtype, got = submission.run(embedded, settings, state, SOURCE)
+        assert_equal(dtype, torch.bfloat16, what="type of the embeddings")
+        expected = embedding(SOURCE, {name: p.double() for name, p in state.items()}, E)
+        reason = "factor, product, positions and sum may each be rounded to half precision"
+        assert_close(got, expected, what="embeddings", rtol=2.0**-6, atol=2.0**-6, reason=reason)
+
+
+class TestEdgeCases:
+    @POSITIONS
+    def test_odd_width(self, submission):
+        """an odd width ends with a sine; a single position is 0 and 1 in turn"""
+        got = [submission.sinusoidal_positions(length, width, F64) for length, width in ((6, 7), (1, 5))]
+        assert_close(got, [waves(6, 7), waves(1, 5)], what="[7 features, 1 position]", dtype=F64)
+
+    @NORM
+    def test_constant_tokens(self, submission, draw):
+        """tokens without variance come out as the shift; so does a single feature"""
+        weight, bias = draw.normal(E, dtype=F64), draw.normal(E, dtype=F64)
+        x = torch.tensor([[2.5], [-4.0]], dtype=F64).expand(2, E)
+        got = [submission.layer_norm(x, weight, bias), submission.layer_norm(x[:, :1], weight[:1], bias[:1])]
+        assert_close(got, [bias.expand(2, E), bias[:1].expand(2, 1)], what="[E features, 1 feature]", dtype=F64)
+
+    @NORM
+    def test_small_variance(self, submission, draw):
+        """epsilon is added to the variance, under the root"""
+        x, weight, bias = 1e-3 * draw.normal(B, E, dtype=F64), draw.normal(E, dtype=F64), draw.normal(E, dtype=F64)
+        assert_close(submission.layer_norm(x, weight, bias), normed(x, weight, bias), what="output", dtype=F64)
+
+    @NORM
+    def test_leading_axes(self, submission, draw):
+        """there may be any number of axes before the features, in any memory order"""
+        weight, bias = draw.normal(E, dtype=F64), draw.normal(E, dtype=F64)
+        for shape, order in (((E,), (0,)), ((2, 3, 4, E), (2, 0, 1, 3)), ((E, 5, 3), (1, 2, 0))):
+            x = draw.normal(*shape, dtype=F64).permute(order)
+            got = submission.layer_norm(x, weight, bias)
+            assert_close(got, normed(x, weight, bias), what=f"output for {x.dim() - 1} leading axes", dtype=F64)
+
+    @BACKWARD
+    def test_leading_axes_gradients(self, submission, draw):
+        """gain and shift collect from all tokens, over any number of axes, also of expanded gradients"""
+        weight = draw.normal(E, dtype=F64)
+        for shape, order in (((E,), (0,)), ((2, 3, 4, E), (2, 0, 1, 3)), ((E, 5, 3), (1, 2, 0))):
+            x = draw.normal(*shape, dtype=F64).permute(order)
+            upstream = draw.normal(E, dtype=F64).expand(x.shape)
+            got = submission.layer_norm_gradients(upstream, x, weight)
+            what = f"(dx, d_gamma, d_beta) for {x.dim() - 1} leading axes"
+            assert_close(got, normed_gradients(upstream, x, weight), what=what, dtype=F64)
+
+    @ENCODER
+    def test_identity(self, submission, draw):
+        """a pre-norm layer whose sublayers give 0 is the identity; without a mask all tokens see each other"""
+        settings = {**LAYER, "pre_norm": True}
+        state, x = filled(draw, settings, "EncoderLayer"), draw.normal(B, S, E, dtype=F64)
+        silent = {name: 0 * p if "output" in name or "down" in name else p for name, p in state.items()}
+        got = [submission.run(applied, "EncoderLayer", settings, s, x, None) for s in (silent, state)]
+        expected = [x, block(x, None, None, None, state, True)]
+        assert_close(got, expected, what="[output with silent sublayers, output without a mask]", dtype=F64)
+
+    @WHOLE
+    def test_causality(self, submission, draw):
+        """later target tokens leave earlier logits alone"""
+        settings = {**MODEL, "pre_norm": False}
+        state, changed = filled(draw, settings, "Transformer"), TARGET.clone()
+        changed[:, 3:] = torch.tensor([[7, 2], [9, 9], [0, 4]])
+        memory = encoding(SOURCE, state, settings, False)
+        expected = [memory, *(decoding(y, memory, SOURCE, state, settings, False) for y in (TARGET, changed))]
+        got = submission.run(model_parts, settings, state, SOURCE, TARGET, changed)
+        assert_close(got, expected, what="[memory, logits, logits for other tokens at the end]", dtype=F64)
+        assert_close(got[2][:, :3], got[1][:, :3], what="logits of the first 3 tokens, when the others change")
+
+    @WHOLE
+    def test_padding(self, submission, draw):
+        """a padded sentence comes out as it does alone"""
+        settings = {**MODEL, "pre_norm": True}
+        state = filled(draw, settings, "Transformer")
+        got = submission.run(model_parts, settings, state, SOURCE, TARGET)
+        source, target = SOURCE[:1, :5], TARGET[:1, :3]
+        memory = encoding(source, state, settings, True)
+        expected = [memory, decoding(target, memory, source, state, settings, True)]
+        got = [got[0][:1, :5], got[1][:1, :3]]
+        assert_close(got, expected, what="[memory, logits] of the first sentence without its padding", dtype=F64)
+
+    @WHOLE
+    def test_one_token(self, submission, draw):
+        """source and target of one token"""
+        settings = {**MODEL, "pre_norm": False}
+        state = filled(draw, settings, "Transformer")
+        source, target = SOURCE[:, :1], TARGET[:, :1]
+        memory = encoding(source, state, settings, False)
+        expected = [memory, decoding(target, memory, source, state, settings, False)]
+        got = submission.run(model_parts, settings, state, source, target)
+        assert_close(got, expected, what="[memory, logits]", dtype=F64)
+
+    @LOSS
+    def test_padding_outside(self, submission, draw):
+        """padding may be a number that is no class; logits may lie in memory in any order"""
+        logits, targets = draw.normal(V, T, B, dtype=F64).permute(2, 1, 0), TARGET.masked_fill(TARGET == 4, -100)
+        loss, gradient = smoothed(logits, targets, 0.2, -100)
+        got = submission.run(gradients, "label_smoothed_loss", [logits], torch.ones(1, dtype=F64), targets, 0.2, -100)
+        assert_close(got, (loss, [gradient]), what="(loss, [gradient of the logits])")
+
+    @LOSS
+    def test_only_padding(self, submission, draw):
+        """a batch of nothing but padding has the loss 0 and gradients of 0"""
+        logits, targets = draw.normal(T, V, dtype=F64), torch.full((T,), 4)
+        got = submission.run(gradients, "label_smoothed_loss", [logits], torch.ones(1, dtype=F64), targets, 0.2, 4)
+        expected = torch.zeros((), dtype=F64), [torch.zeros(T, V, dtype=F64)]
+        assert_close(got, expected, what="(loss, [gradient of the logits])")
+
+
+class TestPerformance:
+    @pytest.mark.parametrize(
+        "name",
+        [
+            pytest.param(name, marks=pytest.mark.part(name), id=name)
+            for name in ("sinusoidal_positions", "layer_norm", "layer_norm_gradients", "label_smoothed_loss")
+        ],
+    )
+    def test_operators(self, submission, draw, name):
+        """the number of operators depends neither on batch nor on lengths nor on widths"""
+        costs = []
+        for n in (4, 9):
+            x, weight, tokens = draw.normal(n, n + 2, 2 * n), draw.normal(2 * n), draw.integers(0, n, n, n + 2)
+            tokens[0] = n
+            if name == "sinusoidal_positions":
+                arguments, expected = (n, 2 * n), waves(n, 2 * n).float()
+            elif name == "layer_norm":
+                arguments, expected = (x, weight, weight), normed(x, weight, weight).float()
+            elif name == "layer_norm_gradients":
+                arguments = x, x + 1, weight
+                expected = [y.float() for y in normed_gradients(*arguments)]
+            else:
+                arguments, expected = (x, tokens, 0.2, n), smoothed(x, tokens, 0.2, n)[0].float()
+            got = submission.measure(name, *arguments)
+            assert_close(got.value, expected, what="result")
+            costs.append(got.cost)
+        assert_growth(*costs, "operators", at_most=1.0, when="batch, length and width double")
+
+    @BACKWARD
+    def test_no_graph(self, submission, draw):
+        """the gradients come from the formulas, not from a graph"""
+        cost = submission.measure("layer_norm_gradients", draw.normal(8, 16), draw.normal(8, 16), draw.normal(16)).cost
+        assert_cost(cost, "saved_bytes", at_most=0, why="the formulas need no graph")
+
+    @LOSS
+    def test_loss_memory(self, submission, draw):
+        """the loss makes no tensor larger than the logits"""
+        logits, targets = draw.normal(8, 16, 64), draw.integers(0, 64, 8, 16)
+        cost = submission.measure("label_smoothed_loss", logits, targets).cost
+        assert_cost(cost, "largest_bytes", at_most=4 * logits.numel(), why="the logits in float32")
+
+    @FEED
+    def test_feed_forward_cost(self, submission, draw):
+        """feed-forward takes all tokens at once"""
+        settings, costs = {"width": 8, "hidden": 12}, []
+        state = filled(draw, settings, "FeedForward", torch.float32)
+        for batch, length in ((2, 5), (3, 11)):
+            cost = submission.measure(feed_forward_cost, settings, state, draw.normal(batch, length, 8)).cost
+            assert_cost(cost, "flops", at_most=4 * batch * length * 8 * 12, why="two products, 4 E F a token")
+            costs.append(cost)
+        assert_growth(*costs, "operators", at_most=1.0, when="there are more sentences, and longer ones")
+
+    @WHOLE
+    @pytest.mark.points(2)
+    def test_model_cost(self, submission, draw):
+        """one pass through both stacks, for all sentences and tokens at once"""
+        settings = {**MODEL, "pre_norm": True, "width": 8}
+        state, costs = filled(draw, settings, "Transformer", torch.float32), []
+        for source, target in ((SOURCE, TARGET), (SOURCE[:2, :4], TARGET[:2, :3])):
+            cost = submission.measure(model_cost, settings, state, source, target).cost
+            limit = 1.1 * model_flops(len(source), source.shape[1], target.shape[1], settings)
+            assert_cost(cost, "flops", at_most=limit, why="every layer once for all tokens, and 10 % beside")
+            costs.append(cost)
+        assert_growth(*reversed(costs), "operators", at_most=1.0, when="there are more sentences, and longer ones")
+
+    @WHOLE
+    @pytest.mark.points(2)
+    def test_translate_cost(self, submission, draw):
+        """translation runs the encoder once, however many steps there are"""
+        settings = {**MODEL, "pre_norm": True, "width": 8}
+        state = filled(draw, settings, "Transformer", torch.float32)
+        cost = submission.measure(translate_cost, settings, state, SOURCE, 1, 6).cost
+        limit = 1.1 * sum(model_flops(B, S, t, settings, encode=t == 1) for t in range(1, 7))
+        assert_cost(
+            cost, "flops", at_most=limit, why="the encoder once, the decoder over 1, 2, ... 6 tokens, and 10 % beside"
+        )
+
+
+WAVES = "    waves = torch.stack([angles.sin(), angles.cos()], dim=-1)  # (T, E/2, 2)\n"
+ANGLES = "    angles = places[:, None] * 10000.0 ** (-even / width)  # (T, E/2)\n"
+SHAPED = "    return waves.flatten(1)[:, :width].to(dtype)  # (T, E)\n"
+WIDE = "    x, weight, bias = wide(x, weight, bias)\n"
+SIGMA = "    sigma = (centred.square().mean(dim=-1, keepdim=True) + eps).sqrt()  # (..., 1)\n"
+CENTRED = "    centred = x - x.mean(dim=-1, keepdim=True)\n"
+RESULT = "    return (weight * (centred / sigma) + bias).to(dtype)\n"
+STATISTICS = WIDE + CENTRED + SIGMA
+WIDE_BACK = "    upstream, x, weight = wide(upstream, x, weight)\n"
+D_X = "    d_x = (g - g.mean(dim=-1, keepdim=True) - normal * along) / sigma  # (..., E)\n"
+D_WEIGHT = "    d_weight = (upstream * normal).reshape(-1, len(weight)).sum(dim=0)  # (E)\n"
+D_BIAS = "    d_bias = upstream.reshape(-1, len(weight)).sum(dim=0)  # (E)\n"
+FED = "        return self.down(self.up(x).relu())\n"
+PRE = "        return x + sublayer(norm(x))\n"
+POST = "    return norm(x + sublayer(x))\n"
+CAUSAL = "    causal = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()\n"
+JOINED = "    return source_mask(tokens, padding) & causal\n"
+ENCODER_ATTENTION = (
+    "        x = residual(x, lambda y: self.attention(y, y, mask), self.norm_1, self.pre_norm)\n"
+    "        return residual(x, self.feed_forward, self.norm_2, self.pre_norm)\n"
+)
+DECODER_ATTENTION = (
+    "        x = residual(x, lambda y: self.attention(y, y, mask), self.norm_1, self.pre_norm)\n"
+    "        x = residual(x, lambda y: self.cross_attention"
+)
+CROSS = "        x = residual(x, lambda y: self.cross_attention(y, memory, memory_mask), self.norm_2, self.pre_norm)\n"
+EMBEDDED = "        return width**0.5 * x + sinusoidal_positions(length, width, x.dtype, x.device)\n"
+ENCODER_LOOP = "        for layer in self.encoder:\n            x = layer(x, mask)  # (B, S, E)\n"
+DECODER_LOOP = "        for layer in self.decoder:\n            x = layer(x, memory, mask, memory_mask)  # (B, T, E)\n"
+LOGITS = "        return self.decoder_norm(x) @ self.embedding.weight.T  # (B, T, V)\n"
+FORWARD = "        return self.decode(target, self.encode(source), source)\n"
+FOLLOWING = "            following = self.decode(target, memory, source)[:, -1:].argmax(dim=-1)  # (B, 1)\n"
+LOG_P = "    log_p = wide(logits)[0].log_softmax(dim=-1)  # (..., V)\n"
+RIGHT = "    right = log_p.gather(-1, targets.masked_fill(~real, 0)[..., None])[..., 0]  # (...)\n"
+MIXED = "    loss = -(1 - smoothing) * right - smoothing * log_p.mean(dim=-1)\n"
+MEAN = "    return loss.masked_fill(~real, 0).sum() / real.sum().clamp(min=1)\n"
