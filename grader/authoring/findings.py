@@ -1,7 +1,7 @@
 """The gate over many exercises: what was found is kept, by the content of everything that it depends on.
 
-What is kept is committed, so that a change to one exercise costs that exercise, here and elsewhere; it is measured again
-in turn.
+What is kept is committed, so that a change to one exercise costs that exercise, here and elsewhere; it is measured
+again in turn.
 """
 
 from __future__ import annotations
