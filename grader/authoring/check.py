@@ -176,8 +176,11 @@ class _Check:
         try:
             text = plant(self.solution, mistake)
             compile(text, self.exercise.slug, "exec", dont_inherit=True)
-        except (ValueError, SyntaxError) as error:
-            self._say(f"mistake {error}", "make its old text match the solution exactly once")
+        except ValueError as error:
+            self._say(f"mistake {error}", "make its lines match the solution's exactly once")
+            return None
+        except SyntaxError as error:
+            self._say(f"mistake `{mistake.name}` does not compile: {error}", "plant what a learner could write")
             return None
         return text
 

@@ -132,9 +132,8 @@ def _progress() -> Progress:
 def _show_score(exercise: Exercise, score: Score) -> None:
     solution = exercise.text
     for mutant in score.survivors:
-        old, new = mutant.edit(solution)
-        click.echo(f"\n{exercise.path}: survives, {mutant.kind}, line {mutant.line(solution)}\n{mutant.diff(solution)}")
-        click.echo(f"  as an edit: {old!r}: {new!r},")
+        click.echo(f"\n{exercise.path}: {mutant.key} survives, {mutant.kind}, line {mutant.line(solution)}")
+        click.echo(mutant.diff(solution))
     for problem in score.stale:
         click.echo(f"\n{exercise.path}: {problem}\n  mend: mend `equivalent.diff`")
     figures = f"{score.killed} of {score.mutants} mutants killed, {len(score.equivalent)} equivalent"

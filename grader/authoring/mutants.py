@@ -32,7 +32,6 @@ NAMES = {
     "logical_or", "logical_or": "logical_and", "float64": "float32", "float32": "bfloat16", "double": "float",
     "float": "bfloat16", "cumsum": "cumprod", "sorted": "list", "reversed": "list",
 }  # fmt: skip
-READABLE = 12  # characters that an edit shows at least
 SYMMETRIC = {"min", "max", "minimum", "maximum", "gcd", "logical_and", "logical_or", "equal"}  # in their arguments
 DROPPED = ast.Expr | ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Raise | ast.Break | ast.Continue
 Edits = Iterator[tuple[int, int, str]]  # start and end of a span of the text, and what to put there
@@ -63,25 +62,6 @@ class Mutant:
         """The edit as a unified diff, headers left out."""
         lines = difflib.unified_diff(solution.splitlines(), self.text.splitlines(), lineterm="", n=1)
         return "\n".join(list(lines)[2:])
-
-    def edit(self, solution: str) -> tuple[str, str]:
-        """The edit as (old, new), with as many words around it as make the old text unique and readable."""
-        start, end = self.start, self.end
-        while solution.count(solution[start:end]) != 1 or end - start < READABLE:
-            if solution[:start].rpartition("\n")[2].strip():
-                start = _word_edge(solution, start - 1, -1)
-            elif end < len(solution):
-                end = _word_edge(solution, end + 1, 1)
-            else:
-                break
-        return solution[start:end], self.text[start : end + len(self.text) - len(solution)]
-
-
-def _word_edge(text: str, place: int, step: int) -> int:
-    """The place, or the next in the direction of `step` that does not cut a word in two."""
-    while 0 < place < len(text) and re.match(r"\w\w", text[place - 1 : place + 1]):
-        place += step
-    return place
 
 
 def mutants(solution: str) -> list[Mutant]:
