@@ -66,12 +66,9 @@ def test_an_item_runs_alone_and_again_with_fixtures_of_its_own(collected):
     first, second = collected.items
     for item in (second, first, second):
         lean.run(item)
-    failed = "x is not 1\nassert 2 == 1"
-    told = [
-        ("test_case[2]", "before"), ("test_case[2]", "setup", ""), ("test_case[2]", "call", failed), ("test_case[2]", "teardown", ""),
-        ("test_case[1]", "before"), ("test_case[1]", "setup", ""), ("test_case[1]", "call", ""), ("test_case[1]", "teardown", ""),
-    ]  # fmt: skip
-    assert [phase[:2] for phase in collected.observer.phases] == [phase[:2] for phase in [*told, *told[:4]]]
+    phases = ("before", "setup", "call", "teardown")
+    told = [(item.name, phase) for item in (second, first, second) for phase in phases]
+    assert [phase[:2] for phase in collected.observer.phases] == told
     errors = [phase[2] for phase in collected.observer.phases if phase[1] == "call"]
     assert ["x is not 1" in error for error in errors] == [True, False, True]
     assert first.module.made == [1, 1, 1]
