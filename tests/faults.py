@@ -52,7 +52,7 @@ def answers() -> list[Answer]:
     found = []
     for slug in SLUGS:
         exercise = catalog.find(slug)
-        right = exercise.solution.read_text(encoding="utf-8")
+        right = exercise.text
         wrong = plant(right, exercise.mistakes[0])
         part = exercise.parts[0].name
 
@@ -160,7 +160,7 @@ class Workspace:
         )
         for slug in SLUGS:
             exercise = catalog.find(slug)
-            (made.root / exercise.stub_path).write_text(exercise.solution.read_text(encoding="utf-8"), encoding="utf-8")
+            (made.root / exercise.stub_path).write_text(exercise.text, encoding="utf-8")
         return made
 
     @property

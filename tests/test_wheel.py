@@ -42,7 +42,7 @@ def test_a_workspace_from_the_wheel(installed, tmp_path):
     assert stub.read_text() == exercise.stub.read_text()
     not_started = json.loads(grade(installed, "maximum_gap", "--json", cwd=workspace).stdout)
     assert not_started["status"] == "not_started"
-    stub.write_text(exercise.solution.read_text())
+    stub.write_text(exercise.text)
     passed = grade(installed, "maximum_gap", "--json", "--no-performance", cwd=workspace)
     assert (passed.returncode, json.loads(passed.stdout)["status"]) == (0, "passed")
 

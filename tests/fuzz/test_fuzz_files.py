@@ -18,9 +18,9 @@ from grader.remote.submission import missing_message
 from grader.sandbox import rules
 from grader.verdict import Status
 
-ENTRIES = catalog.exercises()
-SOLUTIONS = [exercise.solution.read_text(encoding="utf-8") for exercise in ENTRIES]
-FORBIDDEN = tuple(dict.fromkeys(rule for exercise in ENTRIES for rule in exercise.card.forbid))
+EXERCISES = catalog.exercises()
+SOLUTIONS = [exercise.text for exercise in EXERCISES]
+FORBIDDEN = tuple(dict.fromkeys(rule for exercise in EXERCISES for rule in exercise.card.forbid))
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def impatient(monkeypatch):
     return exercise
 
 
-GAP = catalog.find("maximum_gap").solution.read_text(encoding="utf-8")
+GAP = catalog.find("maximum_gap").text
 
 
 @effort(12)
