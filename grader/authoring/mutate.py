@@ -9,7 +9,6 @@ from __future__ import annotations
 import multiprocessing
 import random
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from grader.verdict import Cause, Outcome, Status
 AIM = 0.97
 CALL_LIMIT = 2.0  # seconds: a mutant that hangs is killed sooner than a learner's answer
 BATCH = 12  # mutants that a worker takes at once
-SAMPLE = 6  # mutants of an exercise that the gate measures again, others every day
+SAMPLE = 6  # mutants of an exercise that the gate measures again, others with every commit
 
 Killers = dict[str, str]  # a mutant's key -> the test that rejects it, or the status; "" for a survivor
 Notify = Callable[[Exercise, int, int], None]  # an exercise, how many of its mutants are done, of how many
@@ -92,7 +91,7 @@ def measure(
     total = {}
     for exercise in chosen:
         known = kept.get(exercise.path, {})
-        if known.get("hashes") == record.hashes(exercise):
+        if known and record.same_mutants(known["hashes"], record.hashes(exercise)):
             notify(exercise, len(known["killers"]), len(known["killers"]))
             yield exercise, known["killers"]
             continue
@@ -180,9 +179,9 @@ def commit(exercise: Exercise, found: Score) -> None:
     record.keep(exercise, mutation=figures)
 
 
-def sample(engine: Engine, exercise: Exercise, known: dict[str, Any], day: int | None = None) -> list[str]:
-    """Measure some mutants again, every day others: what differs from what is committed."""
-    drawn = random.Random(f"{exercise.path} {int(time.time() // 86400) if day is None else day}")
+def sample(engine: Engine, exercise: Exercise, known: dict[str, Any]) -> list[str]:
+    """Measure some mutants again, others with every commit: what differs from what was measured."""
+    drawn = random.Random(f"{exercise.path} {record.commit()}")
     solution = exercise.text
     population = mutants(solution)
     chosen = drawn.sample(population, min(SAMPLE, len(population)))
