@@ -23,12 +23,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import faults  # noqa: E402
 
-from grader import catalog, source  # noqa: E402
-from grader.authoring.check import jobs_here  # noqa: E402
-from grader.authoring.record import variants  # noqa: E402
-from grader.catalog import Exercise  # noqa: E402
+from grader import catalog  # noqa: E402
+from grader.authoring.findings import jobs_here  # noqa: E402
 from grader.engine import Engine  # noqa: E402
-from grader.plugin import collect  # noqa: E402
+from grader.exercise import Exercise  # noqa: E402
+from grader.mistake import plant  # noqa: E402
 from grader.verdict import Outcome, Status  # noqa: E402
 
 VERDICTS, KILLS, SEED = 2000, 200, 1
@@ -81,11 +80,13 @@ def cases(engine: Engine, exercise: Exercise, folder: Path) -> Iterator[Case]:
     """The solution, the slowest right answer in another style, and the mistakes that only cost too much."""
     solution = exercise.solution.read_text(encoding="utf-8")
     yield Case(exercise, "solution", exercise.slug, solution, Status.PASSED)
-    seconds = {file: timed(engine, exercise, file.read_text(encoding="utf-8"), folder) for file in variants(exercise)}
+    seconds = {
+        file: timed(engine, exercise, file.read_text(encoding="utf-8"), folder) for file in exercise.styles.values()
+    }
     slowest = max(seconds, key=seconds.__getitem__)
     yield Case(exercise, "slowest right", slowest.stem, slowest.read_text(encoding="utf-8"), Status.PASSED)
-    for mistake in collect.load(exercise).MISTAKES:
-        text = source.apply(mistake, solution)
+    for mistake in exercise.mistakes:
+        text = plant(solution, mistake)
         if graded(engine, exercise, text, folder, performance=False)[0] is not Status.PASSED:
             continue
         status = graded(engine, exercise, text, folder)[0]

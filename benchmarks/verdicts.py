@@ -16,9 +16,9 @@ from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
-from grader import catalog, source
-from grader.engine import Engine, packages
-from grader.plugin import collect
+from grader import catalog
+from grader.engine import Engine
+from grader.mistake import plant
 from grader.sandbox.host import Zygote
 from grader.sandbox.inside.lockdown import Limits
 
@@ -114,7 +114,7 @@ def sandbox():
     with Engine() as engine:
         engine.warm(catalog.find("maximum_gap"))
         tier = engine.tier
-    for needs, name in (((), "without torch"), (packages(catalog.find("adamw")), "with torch")):
+    for needs, name in (((), "without torch"), (catalog.find("adamw").packages, "with torch")):
         start = time.perf_counter()
         zygote = Zygote(needs, tier)
         zygote.wait()
@@ -182,8 +182,8 @@ def failing(engine: Engine, exercise: catalog.Exercise, folder: Path) -> tuple[f
     """
     file = folder / f"{exercise.slug}.py"
     firsts, agains = [], []
-    for mistake in collect.load(exercise).MISTAKES[:5]:
-        file.write_text(source.apply(mistake, exercise.solution.read_text(encoding="utf-8")), encoding="utf-8")
+    for mistake in exercise.mistakes[:5]:
+        file.write_text(plant(exercise.text, mistake), encoding="utf-8")
         engine.memory.results.clear()
         firsts.append(median(lambda: engine.grade(exercise, file, performance=False), 1))
         agains.append(median(lambda: engine.grade(exercise, file, performance=False), 3))

@@ -86,13 +86,13 @@ def spans(mistake: Mistake, solution: str) -> tuple[Span, ...]:
 def plant(solution: str, *mistakes: Mistake) -> str:
     """The solution with mistakes in it. Raises ValueError when an edit does not fit, or two of them meet."""
     found = sorted(span for mistake in mistakes for span in spans(mistake, solution))
-    end = 0
     pieces: list[str] = []
+    end, last = 0, (-1, -1)
     for start, stop, text in found:
-        if start < end or (start == end and pieces):
+        if start < end or (start, start) == last == (stop, stop):  # two insertions at one place have no order
             raise ValueError(f"two edits meet in line {solution.count(chr(10), 0, start) + 1} of the solution")
         pieces += [solution[end:start], text]
-        end = stop
+        end, last = stop, (start, stop)
     return "".join([*pieces, solution[end:]])
 
 

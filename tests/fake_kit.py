@@ -43,16 +43,18 @@ def _anything(x):
     return True
 '''
 STUB = "# YOUR CODE HERE\n    raise NotImplementedError()\n"
-CARD = """EXERCISE = Exercise(
-    title="{title}",
-    level="{level}",
-    minutes={minutes},
-    hints=("think", "think twice", "double it"),
-    follow_ups=(("Why not triple?", "Because the statement says so."),),
-    after={after!r},
-    forbid=("torch.optim",),
-    needs=(),
-)
+CARD = """\
+title = "{title}"
+level = "{level}"
+minutes = {minutes}
+hints = ["think", "think twice", "double it"]
+after = [{after}]
+forbid = ["torch.optim"]
+needs = []
+
+[[follow_ups]]
+question = "Why not triple?"
+answer = "Because the statement says so."
 """
 # path: level, minutes, after
 EXERCISES = {
@@ -66,13 +68,12 @@ EXERCISES = {
 def write(root: Path) -> None:
     for path, (level, minutes, after) in EXERCISES.items():
         title = path.rsplit("/", 1)[1].replace("_", " ").capitalize()
-        for folder, text in (
-            ("suites", CARD.format(title=title, level=level, minutes=minutes, after=after)),
-            ("solutions", SOLUTION.format(title=title)),
-        ):
-            file = root / folder / f"{path}.py"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
+        prerequisites = ", ".join(f'"{slug}"' for slug in after)
+        card = CARD.format(title=title, level=level, minutes=minutes, after=prerequisites)
+        files = {f"suites/{path}/card.toml": card, f"solutions/{path}.py": SOLUTION.format(title=title)}
+        for name, text in files.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text)
 
 
 def use(root: Path, monkeypatch) -> None:

@@ -20,11 +20,11 @@ from pathlib import Path
 
 from adversarial.processes import below
 
-from grader import catalog, source
+from grader import catalog
 from grader.catalog import PACKAGE
 from grader.engine import Engine
 from grader.exercise import Exercise
-from grader.plugin import collect
+from grader.mistake import plant
 from grader.store import Store
 from grader.verdict import Status
 
@@ -52,8 +52,8 @@ def answers() -> list[Answer]:
     for slug in SLUGS:
         exercise = catalog.find(slug)
         right = exercise.solution.read_text(encoding="utf-8")
-        wrong = source.apply(collect.load(exercise).MISTAKES[0], right)
-        part = source.parts(right)[0].name
+        wrong = plant(right, exercise.mistakes[0])
+        part = exercise.parts[0].name
 
         def instead(body: str, part: str = part) -> str:
             return f"def {part}(*args):\n    {body}\n"

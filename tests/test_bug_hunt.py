@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from grader import catalog, source
-from grader.plugin import collect
+from grader import catalog
+from grader.mistake import plant
 from grader.verdict import Status
 
 HUNTED = [exercise.slug for exercise in catalog.exercises() if exercise.card.composes]
@@ -18,14 +18,7 @@ ROUNDS = 6
 def parts(slug):
     """The solution, and the mistakes that may be planted together."""
     exercise = catalog.find(slug)
-    mistakes = [mistake for mistake in collect.load(exercise).MISTAKES if not mistake.alone]
-    return exercise.solution.read_text(encoding="utf-8"), mistakes
-
-
-def plant(solution, mistakes):
-    for mistake in mistakes:
-        solution = source.apply(mistake, solution)
-    return solution
+    return exercise.text, [mistake for mistake in exercise.mistakes if not mistake.alone]
 
 
 def drawn(slug, number):
@@ -41,13 +34,8 @@ def named(verdict):
 @pytest.mark.parametrize("slug", HUNTED)
 def test_edits_of_two_mistakes_never_meet(slug):
     solution, mistakes = parts(slug)
-    places = [
-        (start := solution.index(old), start + len(old), mistake.name) for mistake in mistakes for old in mistake.edits
-    ]
-    for (_, end, name), (start, _, other) in itertools.pairwise(sorted(places)):
-        assert end <= start, f"`{name}` and `{other}` edit the same text"
-    for pair in itertools.combinations(mistakes, 2):  # nor does one write what the other looks for
-        assert plant(solution, pair) == plant(solution, reversed(pair))
+    for pair in itertools.combinations(mistakes, 2):
+        plant(solution, *pair)  # raises ValueError where they do
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))
@@ -55,9 +43,7 @@ def test_edits_of_two_mistakes_never_meet(slug):
 def test_every_planted_mistake_is_named(slug, number, grade):
     solution, _ = parts(slug)
     planted = drawn(slug, number)
-    texts = {plant(solution, order) for order in itertools.permutations(planted)}
-    assert len(texts) == 1
-    verdict = grade(slug, texts.pop())
+    verdict = grade(slug, plant(solution, *planted))
     assert verdict.status is Status.FAILED
     assert named(verdict) == sorted(mistake.name for mistake in planted)
     for found in verdict.diagnosis:
@@ -69,14 +55,14 @@ def test_one_fewer_when_one_is_mended(grade):
     solution, _ = parts("gpt")
     left = drawn("gpt", 1)
     while left := left[1:]:
-        assert named(grade("gpt", plant(solution, left))) == sorted(mistake.name for mistake in left)
+        assert named(grade("gpt", plant(solution, *left))) == sorted(mistake.name for mistake in left)
 
 
 def test_a_stranger_among_them(grade):
     """A mistake that is not in the catalogue neither hides the others nor gets a name of theirs."""
     solution, mistakes = parts("gpt")
     known = [mistake for mistake in mistakes if mistake.name in ("scale-missing", "temperature-multiplied")]
-    text = source.edited(plant(solution, known), "ignore_index: int = -100", "ignore_index: int = 1", "stranger")
+    text = plant(solution, *known).replace("ignore_index: int = -100", "ignore_index: int = 1")
     verdict = grade("gpt", text)
     assert named(verdict) == ["scale-missing", "temperature-multiplied"]
     assert all(found.explains < found.of for found in verdict.diagnosis)

@@ -8,10 +8,12 @@ import sys
 
 import pytest
 
-from grader import catalog, source
+from grader import catalog
 from grader.diagnosis import Recall
 from grader.engine import Engine
 from grader.errors import Fault, UsageError
+from grader.exercise import Exercise
+from grader.mistake import plant
 from grader.plugin import collect
 from grader.remote.calls import Call, Result
 from grader.verdict import Cause, Outcome, Status, from_json
@@ -22,8 +24,8 @@ ADAMW = catalog.find("adamw")
 
 
 def mistaken(exercise, name):
-    mistakes = {mistake.name: mistake for mistake in collect.load(exercise).MISTAKES}
-    return source.apply(mistakes[name], exercise.solution.read_text(encoding="utf-8"))
+    mistakes = {mistake.name: mistake for mistake in exercise.mistakes}
+    return plant(exercise.text, mistakes[name])
 
 
 @pytest.mark.parametrize("exercise", catalog.exercises(), ids=lambda exercise: exercise.slug)
@@ -138,7 +140,7 @@ def test_tiers_agree_and_are_named(tier, tmp_path):
     with Engine(tier=tier) as one:
         assert (one.grade(GAP, GAP.solution).status, one.tier) == (Status.PASSED, tier)
         file = tmp_path / "maximum_gap.py"
-        file.write_text(mistaken(GAP, collect.load(GAP).MISTAKES[0].name))
+        file.write_text(mistaken(GAP, GAP.mistakes[0].name))
         verdict = one.grade(GAP, file, performance=False)
         assert (verdict.status, verdict.isolation) == (Status.FAILED, tier)
 
@@ -164,7 +166,7 @@ def test_exercises_without_torch_never_import_it():
 def test_a_verdict_survives_json(grade):
     for text in (
         SOLUTION,
-        mistaken(GAP, collect.load(GAP).MISTAKES[0].name),
+        mistaken(GAP, GAP.mistakes[0].name),
         "import heapq\n" + "def maximum_gap(nums):\n    return 1\n",
     ):
         verdict = grade("maximum_gap", text, performance=False)
@@ -177,7 +179,7 @@ def test_a_verdict_survives_json(grade):
 def test_the_repro_script_repeats_the_failing_call(engine, tmp_path, slug, mistake):
     exercise = catalog.find(slug)
     file = tmp_path / f"{slug}.py"
-    file.write_text(mistaken(exercise, mistake or collect.load(exercise).MISTAKES[0].name))
+    file.write_text(mistaken(exercise, mistake or exercise.mistakes[0].name))
     verdict = engine.grade(exercise, file, performance=False)
     assert verdict.status is Status.FAILED
     script = tmp_path / "repro.py"
@@ -196,8 +198,8 @@ def test_gpu_tests_skip_without_points_where_there_is_none(tmp_path, engine, mon
     assert "@pytest.mark.gpu" in suite
     module = tmp_path / "maximum_gap.py"
     module.write_text(suite)
-    monkeypatch.setattr(catalog.Exercise, "suite", module)
-    monkeypatch.setattr(collect, "load", lambda exercise: sys.modules["grader.suites.leetcode.maximum_gap"])
+    monkeypatch.setattr(Exercise, "suite", module)
+    monkeypatch.setattr(collect, "load", lambda exercise: sys.modules["grader.suites.leetcode.maximum_gap.suite"])
     assert folder.is_dir()
     verdict = engine.grade(GAP, GAP.solution)
     skipped = [test for test in verdict.tests if test.category == "performance"]

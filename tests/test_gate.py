@@ -11,11 +11,11 @@ import sys
 import pytest
 
 from grader import catalog
-from grader.authoring import check
+from grader.authoring import blocks, findings
 from grader.authoring.mutants import mutants
 from grader.catalog import PACKAGE
 
-VARIANTS = ("return x**2", "return pow(x, 2)", "return sum([x * x])", "y = x\n    return y * x")
+VARIANTS = ("return pow(x, 2)", "return sum([x * x])", "y = x\n    return y * x")
 
 
 class Kit:
@@ -28,13 +28,14 @@ class Kit:
         (folder / "grader" / "suites").mkdir()
         (folder / "solutions").mkdir()
         self.solution = folder / "solutions" / "maths" / "square.py"
-        self.suite = folder / "grader" / "suites" / "maths" / "square.py"
-        self.accepted = folder / "tests" / "accepted" / "maths"
+        home = folder / "grader" / "suites" / "maths" / "square"
+        self.card, self.suite, self.mistakes = (home / name for name in ("card.toml", "suite.py", "mistakes.diff"))
+        self.equivalent, self.accepted = home / "equivalent.diff", home / "accepted"
+        self.measured = folder / "tests" / "measured" / "maths" / "square.json"
         assert self.dev("new", "maths/square").returncode == 0
         assert self.dev("sync").returncode == 0
-        self.accepted.mkdir(parents=True)
         for number, body in enumerate(VARIANTS):
-            (self.accepted / f"square_{number}.py").write_text(f"def square(x):\n    {body}\n")
+            (self.accepted / f"style_{number}.py").write_text(f"def square(x):\n    {body}\n")
 
     def dev(self, *words):
         code = "from grader.cli import main; main()"
@@ -82,33 +83,40 @@ BROKEN = {
     "a probe without words": (
         "suite",
         "\n\nclass Test",
-        "\n\nfrom grader.exercise import probe\n\n\n@probe\ndef twice(module):\n    return 2\n\n\nclass Test",
+        "\n\nfrom grader.suite import probe\n\n\n@probe\ndef twice(module):\n    return 2\n\n\nclass Test",
         "probe `twice` has no docstring",
     ),
-    "a mistake that passes": ("suite", '"return x + x"', '"return x * x * 1"', "mistake `doubled` passes"),
-    "an edit that does not match": ("suite", '{"return x * x"', '{"return y * y"', "0 places instead of one hold"),
-    "a mistake that does not compile": ("suite", '"return x + x"', '"return x +"', "mistake invalid syntax"),
+    "a mistake that passes": ("mistakes", "+    return x + x", "+    return x * x * 1", "mistake `doubled` passes"),
+    "an edit that does not match": ("mistakes", "-    return x * x", "-    return y * y", "0 places instead of one hold"),
+    "a mistake that does not compile": ("mistakes", "+    return x + x", "+    return x +", "mistake `doubled` does not compile: invalid syntax"),
     "two mistakes alike": (
-        "suite",
-        "MISTAKES = [",
-        'MISTAKES = [\n    Mistake("twice", "it is doubled", {"return x * x": "return 2 * x"}),',
+        "mistakes",
+        "## doubled",
+        "## twice\nit is doubled\n@@ -1,1 +1,1 @@\n-    return x * x\n+    return 2 * x\n\n## doubled",
         "mistake `doubled` is named `twice`, `doubled`",
     ),
+    "a block that is none": ("mistakes", "@@ -17,3 +17,3 @@", "@@ -17,9 +17,9 @@", "the hunks of `doubled` cannot be read"),
     "a test that nothing fails": (
         "suite",
-        "\n\nMISTAKES",
-        '\n    @pytest.mark.part("square")\n    def test_zero(self, submission):\n        """zero"""\n'
-        '        assert_close(submission.square(0.0), 0.0, what="zero")\n\n\nMISTAKES',
+        'what="the square")\n',
+        'what="the square")\n\n    @pytest.mark.part("square")\n    def test_zero(self, submission):\n        """zero"""\n'
+        '        assert_close(submission.square(0.0), 0.0, what="zero")\n',
         "no mistake fails TestValues::test_zero",
     ),
     "a test of no part": ("suite", '    @pytest.mark.part("square")\n', "", "is marked with no part"),
-    "too few hints": ("suite", '("a nudge", "a larger one", "nearly the answer")', '("a nudge",)', "1 hints; three at least"),
-    "an unknown level": ("suite", '"core"', '"brutal"', "no level 'brutal'"),
-    "too few follow-ups": ("suite", '        ("And then?", "What an expert would answer."),\n', "", "two follow-ups with answers at least"),
-    "an unknown prerequisite": ("suite", "minutes=20", 'minutes=20, after=("circle",)', "`after` names `circle`"),
-    "its own prerequisite": ("suite", "minutes=20", 'minutes=20, after=("square",)', "in a circle: square, square"),
+    "too few hints": ("card", '["a nudge", "a larger one", "nearly the answer"]', '["a nudge"]', "1 hints; three at least"),
+    "an unknown level": ("card", '"core"', '"brutal"', "no level 'brutal'"),
+    "an unknown field": ("card", "minutes = 20", "minutes = 20\nhours = 1", "there is no field `hours`"),
+    "too few follow-ups": (
+        "card",
+        '[[follow_ups]]\nquestion = "And then?"\nanswer = "What an expert would answer."\n',
+        "",
+        "two follow-ups with answers at least",
+    ),
+    "an unknown prerequisite": ("card", "after = []", 'after = ["circle"]', "`after` names `circle`"),
+    "its own prerequisite": ("card", "after = []", 'after = ["square"]', "in a circle: square, square"),
     "a stale stub": ("stub", "YOUR CODE", "MY CODE", "exercises/maths/square.py is not what is derived"),
-    "a right answer rejected": ("variant", "return x**2", "return x**3", "square_0.py is correct but does not pass"),
+    "a right answer rejected": ("variant", "return x**2", "return x**3", "power.py is correct but does not pass"),
     "no part": ("solution", "### BEGIN SOLUTION", "### BEGIN", "the solution has no part"),
 }  # fmt: skip
 
@@ -119,8 +127,10 @@ def test_the_gate_finds(kit, case):
     file = {
         "solution": kit.solution,
         "suite": kit.suite,
+        "card": kit.card,
+        "mistakes": kit.mistakes,
         "stub": kit.folder / "exercises" / "maths" / "square.py",
-        "variant": kit.accepted / "square_0.py",
+        "variant": kit.accepted / "power.py",
     }[which]
     kit.edit(file, old, new)
     assert any(message in what for what in kit.problems())
@@ -128,9 +138,9 @@ def test_the_gate_finds(kit, case):
 
 def test_the_gate_finds_what_is_missing(kit):
     shutil.copy(kit.solution, kit.solution.parent / "cube.py")
-    kit.suite.with_name("root.py").write_text(kit.suite.read_text())
+    shutil.copytree(kit.suite.parent, kit.suite.parent.with_name("root"))
     (kit.folder / "exercises" / "maths" / "old.py").write_text("")
-    for file in kit.accepted.glob("square_[123].py"):
+    for file in kit.accepted.glob("style_*.py"):
         file.unlink()
     found = "\n".join(kit.problems())
     for words in (
@@ -176,33 +186,28 @@ def test_mutants_are_killed(kit):
 
 def test_a_survivor_is_shown_then_listed_as_equivalent(kit):
     kit.edit(kit.solution, "return x * x", "return x * x * abs(1)")
-    kit.edit(kit.suite, '{"return x * x"', '{"return x * x * abs(1)"')
+    kit.edit(kit.mistakes, "-    return x * x", "-    return x * x * abs(1)")
     found, code = mutated(kit)
     assert (code, found["mutants"], found["killed"], found["score"]) == (1, 5, 3, 0.6)
     assert "-    return x * x * abs(1)\n+    return x * x * abs((-1))" in "\n".join(found["survivors"])
-    shown = kit.dev("mutate").stdout
-    assert "as an edit: ' * x * abs(1': ' * x * abs((-1)'," in shown
-    kit.edit(kit.suite, "import Exercise", "import Equivalent, Exercise")
+    solution = kit.solution.read_text()
+    survivors = [m.text for m in mutants(solution) if "abs((-1))" in m.text or "x / abs" in m.text]
     reason = "1 and -1 have one absolute value, by which nothing changes"
-    listed = f'Equivalent("{reason}", {{" * x * abs(1": " * x * abs((-1)", "x * x * abs": "x * x / abs"}})'
-    with kit.suite.open("a") as file:
-        file.write(f"\nEQUIVALENT = [{listed}]\n")
+    blocks.append(kit.equivalent, blocks.EQUIVALENT, blocks.equivalent(reason, solution, survivors))
     found, code = mutated(kit)
     assert (code, found["equivalent"], found["survivors"]) == (0, 2, [])
 
 
 @pytest.mark.parametrize(
-    ("edit", "message"),
+    ("hunk", "message"),
     [
-        ('{"return x * x": "return x / x"}', "EQUIVALENT lists an edit that is no survivor: 'return x / x'"),
-        ('{"return y": "return x"}', "`EQUIVALENT`: 0 places instead of one hold 'return y'"),
+        ("-    return x * x\n+    return x / x\n", "an edit is no survivor:\n    return x / x"),
+        ("-    return y\n+    return x\n", "0 places instead of one hold these lines:\n    return y"),
     ],
     ids=["killed", "gone"],
 )
-def test_an_entry_without_a_survivor_is_an_error(kit, edit, message):
-    kit.edit(kit.suite, "import Exercise", "import Equivalent, Exercise")
-    with kit.suite.open("a") as file:
-        file.write(f'\nEQUIVALENT = [Equivalent("the same", {edit})]\n')
+def test_an_equivalent_without_a_survivor_is_an_error(kit, hunk, message):
+    kit.equivalent.write_text(f"## the same\n@@ -1,1 +1,1 @@\n{hunk}")
     said = kit.dev("mutate")
     assert said.returncode == 1
     assert message in said.stdout
@@ -210,15 +215,14 @@ def test_an_entry_without_a_survivor_is_an_error(kit, edit, message):
 
 def test_the_committed_score_can_neither_lie_nor_rot(kit):
     kit.dev("mutate")
-    file = kit.folder / "tests" / "mutation.json"
-    scores = json.loads(file.read_text())
-    scores["maths/square"].update(killed=0, survivors=["0123456789ab"])
-    file.write_text(json.dumps(scores))
+    measured = json.loads(kit.measured.read_text())
+    measured["mutation"].update(killed=0, survivors=["0123456789ab"])
+    kit.measured.write_text(json.dumps(measured))
     assert "1 mutants survive, 0 are killed" in kit.problems()
     solution = kit.solution.read_text()
     mutant = mutants(solution)[0]
-    scores["maths/square"].update(killed=40, survivors=[mutant.key])
-    file.write_text(json.dumps(scores))
+    measured["mutation"].update(killed=40, survivors=[mutant.key])
+    kit.measured.write_text(json.dumps(measured))
     assert any(what.startswith(f"a mutant in line {mutant.line(solution)} is killed now") for what in kit.problems())
     kit.edit(kit.suite, "the values are right", "the values are as they should be")
     assert "the mutation score is of another suite or solution" in kit.problems()
@@ -229,24 +233,24 @@ def test_a_committed_finding_is_of_what_is_there(kit):
     kit.dev("sync")
     kit.dev("mutate")
     assert kit.problems() == []
-    file = kit.folder / "tests" / "findings.json"
-    figures = json.loads(file.read_text())["maths/square"][1]
+    figures = json.loads(kit.measured.read_text())["finding"]
+    del figures["key"]
     assert figures == {"tests": 2, "mistakes": 1, "named": 1, "variants": 4}
-    for changed in (kit.solution, kit.suite, kit.accepted / "square_0.py", kit.folder / "grader" / "compare.py"):
+    for changed in (kit.solution, kit.suite, kit.accepted / "power.py", kit.folder / "grader" / "compare.py"):
         text = changed.read_text()
         changed.write_text(text + "\n# another\n")
         assert "(known)" not in kit.dev("check").stderr, changed
         changed.write_text(text)
-    (kit.accepted / "square_0.py").write_text("def square(x):\n    return x + x\n")
+    (kit.accepted / "power.py").write_text("def square(x):\n    return x + x\n")
     assert kit.problems() != []
-    assert json.loads(file.read_text()) == {}
+    assert json.loads(kit.measured.read_text()).keys() == {"mutation"}
 
 
 def test_every_exercise_has_its_turn():
     exercises = list(catalog.exercises())
     for count in (1, 3, len(exercises) + 2):
         days = range(40, 40 + -(-len(exercises) // count))
-        turns = [check.turn(exercises, count, day) for day in days]
+        turns = [findings.turn(exercises, count, day) for day in days]
         assert {exercise for chosen in turns for exercise in chosen} == set(exercises)
         assert all(len(set(chosen)) == min(count, len(exercises)) for chosen in turns)
 

@@ -11,10 +11,10 @@ import pytest
 from grader.catalog import PACKAGE
 
 LAYERS = (
-    ("exercise", "verdict", "errors"),
-    ("catalog", "source", "pattern", "compare", "cost", "race", "probes"),
-    ("sandbox", "plugin"),
-    ("engine", "diagnosis", "repro", "progress", "workspace"),
+    ("card", "mistake", "suite", "verdict", "errors"),
+    ("catalog", "exercise", "source", "pattern", "compare", "cost", "race", "probes"),
+    ("sandbox", "remote", "plugin"),
+    ("engine", "diagnosis", "repro", "store", "curriculum", "workspace"),
     ("render", "watch"),
     ("cli", "authoring"),
 )

@@ -16,10 +16,10 @@ from pathlib import Path
 import faults
 import pytest
 
-from grader import catalog, source
+from grader import catalog
 from grader.cli.exit_code import ExitCode
 from grader.engine import Engine
-from grader.plugin import collect
+from grader.mistake import plant
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="processes are counted in /proc")
 
@@ -134,7 +134,7 @@ def test_a_read_only_workspace(place):
 def wrong(place) -> Path:
     exercise = catalog.find("combination_sum")
     file = place.root.parent / "wrong.py"
-    file.write_text(source.apply(collect.load(exercise).MISTAKES[0], exercise.solution.read_text(encoding="utf-8")))
+    file.write_text(plant(exercise.text, exercise.mistakes[0]))
     return file
 
 

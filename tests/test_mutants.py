@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from grader import catalog, source
+from grader import catalog
+from grader.authoring import blocks
 from grader.authoring.mutants import mutants
+from grader.mistake import edited, read_equivalents
 
 TEXT = """def f(x, y, names):
     ### BEGIN SOLUTION
@@ -70,11 +72,12 @@ def test_given_code_is_left_alone():
 
 
 @pytest.mark.parametrize("slug", ["maximum_gap", "adamw"])
-def test_every_mutant_can_be_written_as_an_edit(slug):
-    solution = catalog.find(slug).solution.read_text(encoding="utf-8")
+def test_every_mutant_can_be_written_as_a_block(slug, tmp_path):
+    solution, file = catalog.find(slug).text, tmp_path / "equivalent.diff"
     found = mutants(solution)
     assert len({mutant.key for mutant in found}) == len(found) > 40
-    for mutant in found:
-        old, new = mutant.edit(solution)
-        assert source.edited(solution, old, new, "") == mutant.text
-        assert mutant.diff(solution).startswith("@@")
+    texts = [mutant.text for mutant in found]
+    blocks.append(file, blocks.EQUIVALENT, blocks.equivalent("all of them", solution, texts))
+    (listed,) = read_equivalents(file)
+    assert [edited(solution, edit) for edit in listed.edits] == texts
+    assert all(mutant.diff(solution).startswith("@@") for mutant in found)

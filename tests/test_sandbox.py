@@ -56,8 +56,8 @@ def attempt(zygote, code, limits=None, seconds=10.0):
 
 HOME = Path.home()
 DENIED = {
-    "read the suites": f"open({str(PACKAGE / 'suites' / 'leetcode' / 'maximum_gap.py')!r}).read()",
-    "read the solutions": f"open({str(content() / 'solutions' / 'leetcode' / 'maximum_gap.py')!r}).read()",
+    "read the suites": f"open({str(PACKAGE / 'suites' / 'leetcode' / 'maximum_gap' / 'suite.py')!r}).read()",
+    "read the solutions": f"open({str(content() / 'solutions' / 'leetcode' / 'maximum_gap' / 'suite.py')!r}).read()",
     "list the kit": f"import os\nassert os.listdir({str(PACKAGE)!r})",
     "list home": f"import os\nos.listdir({str(HOME)!r})",
     "list the root of the tests": f"import os\nos.listdir({str(Path(__file__).parent)!r})",

@@ -6,8 +6,6 @@ import pytest
 
 from grader import catalog, source
 from grader.errors import UnknownExercise
-from grader.exercise import Mistake
-from grader.plugin import collect
 
 SOLUTION = '''"""# Squares
 
@@ -60,15 +58,8 @@ def test_parts_are_what_the_learner_writes():
 @pytest.mark.parametrize("exercise", catalog.exercises(), ids=lambda exercise: exercise.slug)
 def test_handed_out_stubs_are_derived_and_hold_no_answer(exercise):
     stub = exercise.stub.read_text(encoding="utf-8")
-    assert stub == source.stub(exercise.solution.read_text(encoding="utf-8"))
+    assert stub == source.stub(exercise.text)
     assert source.BEGIN not in stub and source.END not in stub
-
-
-def test_applying_a_mistake():
-    assert "times + x" in source.apply(Mistake("m", "s", {"times * x": "times + x"}), SOLUTION)
-    for old in ("nowhere", "return"):
-        with pytest.raises(ValueError, match="places instead of one"):
-            source.apply(Mistake("m", "s", {old: "x"}), SOLUTION)
 
 
 def test_the_answer_is_shown_without_markers_and_statement():
@@ -95,8 +86,3 @@ def test_names_find_exercises():
 def test_unknown_names_come_with_near_ones(name, near):
     with pytest.raises(UnknownExercise, match=f"did you mean `{near}`"):
         catalog.find(name)
-
-
-@pytest.mark.parametrize("exercise", catalog.exercises(), ids=lambda exercise: exercise.slug)
-def test_cards_read_as_text_are_the_cards_imported(exercise):
-    assert exercise.card == collect.load(exercise).EXERCISE

@@ -79,9 +79,7 @@ def mistake_command(slug: str, name: str, says: str) -> None:
 @dev.command("check")
 @click.argument("names", nargs=-1, metavar="[SLUG | TRACK]...")
 @click.option("--no-cache", is_flag=True, help="Measure everything anew.")
-@click.option(
-    "--again", type=click.IntRange(0), default=0, help="Measure so many known ones anew, others every commit."
-)
+@click.option("--again", type=click.IntRange(0), default=0, help="Measure so many known ones too, others each commit.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=None, help="Exercises at once (default: one a core).")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def check_command(names: tuple[str, ...], no_cache: bool, again: int, jobs: int | None, as_json: bool) -> None:
@@ -132,7 +130,8 @@ def mutate_command(
     from grader.authoring import findings, mutate
 
     if equivalent:
-        return _list_equivalent(names, *equivalent)
+        _list_equivalent(names, *equivalent)
+        return
     chosen = list(dict.fromkeys(exercise for name in names or ("all",) for exercise in catalog.select(name)))
     cache = None if no_cache else catalog.content() / ".grade" / "mutants.json"
     scores = []
@@ -176,8 +175,8 @@ def _progress() -> Progress:
 def _show_score(exercise: Exercise, score: Score) -> None:
     solution = exercise.text
     for mutant in score.survivors:
-        where = f"{mutant.key} survives, {mutant.kind}, line {mutant.line(solution)}"
-        click.echo(f"\n{exercise.path}: {where}\n{mutant.diff(solution)}")
+        click.echo(f"\n{exercise.path}: {mutant.key} survives, {mutant.kind}, line {mutant.line(solution)}")
+        click.echo(mutant.diff(solution))
     for problem in score.stale:
         click.echo(f"\n{exercise.path}: {problem}\n  mend: mend `equivalent.diff`")
     figures = f"{score.killed} of {score.mutants} mutants killed, {len(score.equivalent)} equivalent"

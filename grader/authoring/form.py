@@ -101,9 +101,9 @@ def _probes(exercise: Exercise) -> Complaints:
         yield f"the suite cannot be read: {error}", f"mend {shown(exercise.suite)}"
         return
     for node in body:
-        if isinstance(node, ast.FunctionDef) and any(ast.unparse(mark) == "probe" for mark in node.decorator_list):
-            if not ast.get_docstring(node):
-                yield f"probe `{node.name}` has no docstring", "say what it gives: it is shown under a failing call"
+        marks = [ast.unparse(mark) for mark in node.decorator_list] if isinstance(node, ast.FunctionDef) else []
+        if isinstance(node, ast.FunctionDef) and "probe" in marks and not ast.get_docstring(node):
+            yield f"probe `{node.name}` has no docstring", "say what it gives: it is shown under a failing call"
 
 
 def _mistakes(exercise: Exercise) -> Complaints:

@@ -104,10 +104,8 @@ class _Finder:
         for line in solution.splitlines(keepends=True):
             self.offsets.append(self.offsets[-1] + len(line))
         self.lines = solution.splitlines(keepends=True)
-        self.torch = any(
-            isinstance(node, ast.Import) and any(alias.name == "torch" for alias in node.names)
-            for node in self.tree.body
-        )
+        imported = [alias.name for node in self.tree.body if isinstance(node, ast.Import) for alias in node.names]
+        self.torch = "torch" in imported
 
     def edits(self, kinds: tuple[Kind, ...]) -> Iterator[tuple[str, int, int, str]]:
         silent = {id(part) for node in ast.walk(self.tree) for quiet in _silent(node) for part in ast.walk(quiet)}

@@ -46,7 +46,7 @@ CASES = [
         combinations("""
             import importlib, sys
             sys.path[:0] = [CLONE, KIT]
-            for name in ("grader.suites.leetcode.combination_sum", "grader.engine", "suites.leetcode.combination_sum"):
+            for name in ("grader.suites.leetcode.combination_sum.suite", "grader.engine", "suites.leetcode.combination_sum.suite"):
                 tried(name, lambda: importlib.import_module(name))
             def package():
                 import grader
@@ -55,9 +55,9 @@ CASES = [
         """),
         isolation=True,
         refused=(
-            "grader.suites.leetcode.combination_sum",
+            "grader.suites.leetcode.combination_sum.suite",
             "grader.engine",
-            "suites.leetcode.combination_sum",
+            "suites.leetcode.combination_sum.suite",
             "resources",
         ),
     ),
@@ -117,7 +117,7 @@ CASES = [
             import gc
             gc.unfreeze()
             texts = [o for d in gc.get_objects() if isinstance(d, dict) for o in list(d.values()) if isinstance(o, str)]
-            words = "MIS" + "TAKES = [", "def " + "oracle(", "grader" + ".suites"
+            words = "## each-used-" + "once", "def " + "oracle(", "grader" + ".suites"
             told = [t[:80] for t in texts if any(word in t for word in words)]
             print("texts:", told)
         """),

@@ -235,7 +235,7 @@ def hidden_lines() -> frozenset[str]:
             marked = isinstance(node, ast.FunctionDef) and "probe" in map(ast.unparse, node.decorator_list)
             if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Assign) and not marked:
                 found.update(text[node.lineno - 1 : node.end_lineno])
-        for region in REGION.finditer(exercise.solution.read_text(encoding="utf-8")):
+        for region in REGION.finditer(exercise.text):
             found.update(region[0].splitlines())
     # a line of numbers alone is an input, which the messages show
     return frozenset(line.strip() for line in found if len(line.strip()) > 30 and re.search("[a-z]", line))

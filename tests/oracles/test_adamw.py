@@ -10,7 +10,7 @@ import optax
 import pytest
 import torch
 
-from grader.suites.optimizers import adamw as suite
+from grader.suites.optimizers.adamw import suite
 
 ROOT = Path(__file__).parents[2]
 spec = importlib.util.spec_from_file_location("solution_adamw", ROOT / "solutions/optimizers/adamw.py")
