@@ -48,13 +48,11 @@ def equivalent(reason: str, solution: str, mutants: list[str]) -> str:
 def join(file: Path, reason: str, solution: str, mutant: str) -> None:
     """Add a mutant to the block of `equivalent.diff` that has this reason, or in a block of its own."""
     reasons = [item.reason for item in read_equivalents(file)]
-    place = (
-        reasons.index(reason) + 1 if reason in reasons else None
-    )  # in the file's parts, of which the first is its head
-    if place is None:
+    if reason not in reasons:
         append(file, EQUIVALENT, equivalent(reason, solution, [mutant]))
         return
     parts = re.split(r"^(?=## )", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    place = reasons.index(reason) + 1  # after the file's head
     block = parts[place].rstrip("\n")
     parts[place] = f"{block}\n{hunks(solution, mutant, context=0)}" + ("\n" if place + 1 < len(parts) else "")
     file.write_text("".join(parts), encoding="utf-8")
