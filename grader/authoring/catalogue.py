@@ -22,7 +22,7 @@ def mistake(exercise: Exercise, name: str, says: str) -> Path:
     file = exercise.folder / "mistakes.diff"
     if not KEBAB.fullmatch(name):
         raise UsageError(f"`{name}` is no name for a mistake; write it in kebab-case, as `decay-after-step`")
-    if name in {known.name for known in exercise.mistakes if file.exists()}:
+    if file.exists() and name in {known.name for known in exercise.mistakes}:
         raise UsageError(f"{exercise.path} has a mistake called `{name}` already")
     if not says.strip():
         raise UsageError("say what the learner is told: what was done, and what is right")

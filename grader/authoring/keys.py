@@ -118,7 +118,7 @@ def modules(*roots: Path) -> list[Path]:
     waiting = list(roots)
     while waiting:
         path = waiting.pop()
-        if path not in found and path.is_file():
+        if path not in found:
             found.add(path)
             waiting += [file for name in _imported(_text(path)) for file in _files(name)]
     return sorted(found)
@@ -149,4 +149,4 @@ def _files(name: str) -> Iterator[Path]:
     top, *parts = name.split(".")
     for length in range(1, len(parts) + 1) if top == PACKAGE.name else ():
         place = PACKAGE.joinpath(*parts[:length])
-        yield from (place.with_suffix(".py"), place / "__init__.py")
+        yield from (file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file())
