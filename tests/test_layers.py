@@ -13,8 +13,8 @@ from grader.catalog import PACKAGE
 LAYERS = (
     ("card", "mistake", "suite", "verdict", "errors"),
     ("catalog", "exercise", "source", "pattern", "compare", "cost", "race", "probes"),
-    ("sandbox", "remote", "plugin"),
-    ("engine", "diagnosis", "repro", "store", "curriculum", "workspace"),
+    ("sandbox", "remote", "order", "plugin"),
+    ("engine", "grading", "batch", "report", "diagnosis", "repro", "store", "curriculum", "workspace"),
     ("render", "watch"),
     ("cli", "authoring"),
 )

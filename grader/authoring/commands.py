@@ -84,6 +84,7 @@ def mistake_command(slug: str, name: str, says: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def check_command(names: tuple[str, ...], no_cache: bool, again: int, jobs: int | None, as_json: bool) -> None:
     """The gate: everything an exercise must be, checked."""
+    from grader import batch
     from grader.authoring import check, findings, form, readme
 
     chosen = list(dict.fromkeys(exercise for name in names or ("all",) for exercise in catalog.select(name)))
@@ -99,7 +100,7 @@ def check_command(names: tuple[str, ...], no_cache: bool, again: int, jobs: int 
         )
         click.echo(f"{finding.exercise:<34}{state:<14}{figures}{' (known)' if known else ''}", err=True)
 
-    found = list(findings.findings(ready, None if no_cache else again, jobs or findings.jobs_here(), notify))
+    found = list(findings.findings(ready, None if no_cache else again, jobs or batch.cores(), notify))
     problems += [problem for finding in found for problem in (*read[finding.exercise], *finding.problems)]
     problems = list(dict.fromkeys(problems))
     if as_json:
@@ -127,7 +128,8 @@ def mutate_command(
     names: tuple[str, ...], no_cache: bool, jobs: int | None, as_json: bool, equivalent: tuple[str, str] | None
 ) -> None:
     """The mutation score: mechanical edits of the solution, and which of them the suite lets pass."""
-    from grader.authoring import findings, mutate
+    from grader import batch
+    from grader.authoring import mutate
 
     if equivalent:
         _list_equivalent(names, *equivalent)
@@ -141,7 +143,7 @@ def mutate_command(
         def notify(exercise: Exercise, done: int, total: int) -> None:
             progress.update(rows[exercise], completed=done, total=total)
 
-        for exercise, killers in mutate.measure(chosen, jobs or findings.jobs_here(), notify, cache):
+        for exercise, killers in mutate.measure(chosen, jobs or batch.cores(), notify, cache):
             scores.append((exercise, mutate.judge(exercise, killers)))
             mutate.commit(exercise, scores[-1][1])
     scores.sort(key=lambda pair: pair[0].path)

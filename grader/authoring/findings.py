@@ -6,16 +6,14 @@ measures some of the others again.
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
-from multiprocessing import get_context
 
+from grader import batch
 from grader.authoring import keys, record
 from grader.authoring.check import Finding, check
-from grader.errors import Fault
+from grader.errors import Fault, GraderError
 from grader.exercise import Exercise
 
 
@@ -27,35 +25,27 @@ def findings(
     `again=None` means all. `notify(finding, known)` hears of each as it is done.
     """
     waiting: dict[str, Exercise] = {}
-    by_path = {exercise.path: exercise for exercise in chosen}
     # before the measurement, during which files may change
-    keys = {exercise.path: _key(exercise) for exercise in chosen}
+    known_as = {exercise.path: _key(exercise) for exercise in chosen}
     due = {exercise.path for exercise in (chosen if again is None else turn(chosen, again))}
     for exercise in chosen:
         known = _known(exercise)
-        if known and known[0] == keys[exercise.path] and exercise.path not in due:
+        if known and known[0] == known_as[exercise.path] and exercise.path not in due:
             notify(known[1], True)
             yield known[1]
         else:
             waiting[exercise.path] = exercise
-    if not waiting:
-        return
-    with ProcessPoolExecutor(max(1, min(jobs, len(waiting))), mp_context=get_context("spawn")) as executor:
-        running = [executor.submit(check, exercise) for exercise in waiting.values()]
-        for future in as_completed(running):
-            finding = future.result()
-            notify(finding, False)
-            _keep(by_path[finding.exercise], keys[finding.exercise], finding)
-            yield finding
+    for exercise, finding in batch.run(check, waiting.values(), jobs):
+        if isinstance(finding, GraderError):
+            raise finding
+        notify(finding, False)
+        _keep(exercise, known_as[exercise.path], finding)
+        yield finding
 
 
 def turn(chosen: list[Exercise], count: int, commit: str | None = None) -> list[Exercise]:
     """So many exercises, others with every commit, so that one commit has one verdict."""
     return random.Random(commit or record.commit()).sample(chosen, min(count, len(chosen)))
-
-
-def jobs_here() -> int:
-    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def _key(exercise: Exercise) -> str:

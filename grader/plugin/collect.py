@@ -50,7 +50,9 @@ class Grading(Protocol):
     """What the fixtures and hooks of a suite ask for; one for each grading."""
 
     submission: Any
-    device: str
+
+    @property
+    def device(self) -> str: ...
 
     def seeded(self, test: str) -> int: ...
     def setup(self, test: Test) -> None: ...
