@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 import click
 
 from grader import catalog
+from grader.authoring.mutation import mutate_command
 from grader.authoring.problem import shown
 from grader.cli.exit_code import ExitCode
-from grader.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
-    from grader.authoring.mutate import Score
-    from grader.exercise import Exercise
+    from grader.authoring.check import Finding
 
 
 @click.group("dev", context_settings={"help_option_names": ["-h", "--help"]})
 def dev() -> None:
     """For authors: scaffold, derive, and the gate."""
+
+
+dev.add_command(mutate_command)
 
 
 @dev.command("new")
@@ -85,14 +85,14 @@ def mistake_command(slug: str, name: str, says: str) -> None:
 def check_command(names: tuple[str, ...], no_cache: bool, again: int, jobs: int | None, as_json: bool) -> None:
     """The gate: everything an exercise must be, checked."""
     from grader import batch
-    from grader.authoring import check, findings, form, readme
+    from grader.authoring import findings, form, readme
 
     chosen = list(dict.fromkeys(exercise for name in names or ("all",) for exercise in catalog.select(name)))
     problems = form.structure()
     ready = [exercise for exercise in chosen if exercise.solution.is_file()]
     read = {exercise.path: form.check(exercise) for exercise in ready}
 
-    def notify(finding: check.Finding, known: bool) -> None:
+    def notify(finding: Finding, known: bool) -> None:
         count = len({*finding.problems, *read[finding.exercise]})
         state = f"{count} problems" if count else "ok"
         figures = (
@@ -114,72 +114,3 @@ def check_command(names: tuple[str, ...], no_cache: bool, again: int, jobs: int 
         click.echo("\nthe README has other tables\n\nhint: `grade dev readme` writes them, before a release", err=True)
     if problems:
         raise SystemExit(ExitCode.NOT_PASSED)
-
-
-@dev.command("mutate")
-@click.argument("names", nargs=-1, metavar="[SLUG | TRACK]...")
-@click.option("--no-cache", is_flag=True, help="Measure everything anew.")
-@click.option("--jobs", type=click.IntRange(1, 64), default=None, help="Mutants at once (default: one a core).")
-@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
-@click.option(
-    "--equivalent", type=(str, str), metavar="KEY REASON", help="List a survivor as one that no test can kill, and why."
-)
-def mutate_command(
-    names: tuple[str, ...], no_cache: bool, jobs: int | None, as_json: bool, equivalent: tuple[str, str] | None
-) -> None:
-    """The mutation score: mechanical edits of the solution, and which of them the suite lets pass."""
-    from grader import batch
-    from grader.authoring import mutate
-
-    if equivalent:
-        _list_equivalent(names, *equivalent)
-        return
-    chosen = list(dict.fromkeys(exercise for name in names or ("all",) for exercise in catalog.select(name)))
-    cache = None if no_cache else catalog.content() / ".grade" / "mutants.json"
-    scores = []
-    with _progress() as progress:
-        rows = {exercise: progress.add_task(exercise.path, total=None) for exercise in chosen}
-
-        def notify(exercise: Exercise, done: int, total: int) -> None:
-            progress.update(rows[exercise], completed=done, total=total)
-
-        for exercise, killers in mutate.measure(chosen, jobs or batch.cores(), notify, cache):
-            scores.append((exercise, mutate.judge(exercise, killers)))
-            mutate.commit(exercise, scores[-1][1])
-    scores.sort(key=lambda pair: pair[0].path)
-    plain = [score.plain(exercise.text) for exercise, score in scores]
-    if as_json:
-        click.echo(json.dumps({"version": 1, "exercises": plain}, indent=2))
-    for exercise, score in scores if not as_json else []:
-        _show_score(exercise, score)
-    if any(score.stale or score.score < mutate.AIM for _, score in scores):
-        raise SystemExit(ExitCode.NOT_PASSED)
-
-
-def _list_equivalent(names: tuple[str, ...], key: str, reason: str) -> None:
-    from grader.authoring import catalogue
-
-    if len(names) != 1:
-        raise UsageError("`--equivalent` is about one exercise: `grade dev mutate SLUG --equivalent KEY REASON`")
-    exercise = catalog.find(names[0])
-    click.echo(f"wrote `{key}` into {shown(catalogue.equivalent(exercise, key, reason))}")
-    click.echo(f"\nhint: `grade dev mutate {exercise.slug}` keeps the new score")
-
-
-def _progress() -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    return Progress(*columns, console=Console(stderr=True), transient=True)
-
-
-def _show_score(exercise: Exercise, score: Score) -> None:
-    solution = exercise.text
-    for mutant in score.survivors:
-        click.echo(f"\n{exercise.path}: {mutant.key} survives, {mutant.kind}, line {mutant.line(solution)}")
-        click.echo(mutant.diff(solution))
-    for problem in score.stale:
-        click.echo(f"\n{exercise.path}: {problem}\n  mend: mend `equivalent.diff`")
-    figures = f"{score.killed} of {score.mutants} mutants killed, {len(score.equivalent)} equivalent"
-    click.echo(f"{exercise.path:<34}{score.score:>7.1%}  {figures}, {len(score.survivors)} survive")
