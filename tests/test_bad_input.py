@@ -236,7 +236,7 @@ def test_output_is_shown_capped(grade):
 def test_stub_is_not_started_and_costs_nothing(engine):
     start = time.perf_counter()
     for exercise in catalog.exercises():
-        verdict = engine.grade(Order(exercise, exercise.stub)).verdict
+        verdict = engine.grade(Order(exercise, exercise.stub, exercise.stub_text)).verdict
         assert verdict.status is Status.NOT_STARTED, exercise.path
         assert "the first stub is in line" in verdict.message
     assert time.perf_counter() - start < 2.0  # no sandbox, no suite
