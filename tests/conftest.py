@@ -13,6 +13,15 @@ from grader import catalog
 ROOT = Path(__file__).resolve().parents[1]
 
 
+SLOW = {"adversarial", "fuzz", "oracles"}  # folders of tests that are not for every save
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.parent.name in SLOW:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def engine():
     from grader.engine import Engine  # not on the way of tests that need none

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from grader import catalog
@@ -233,13 +231,12 @@ def test_output_is_shown_capped(grade):
     assert len(verdict.output) == 4000
 
 
-def test_stub_is_not_started_and_costs_nothing(engine):
-    start = time.perf_counter()
+def test_stub_is_not_started_and_costs_nothing(engine, monkeypatch):
+    monkeypatch.setattr(engine, "warm", pytest.fail)  # no sandbox, no suite
     for exercise in catalog.exercises():
         verdict = engine.grade(Order(exercise, exercise.stub, exercise.stub_text)).verdict
         assert verdict.status is Status.NOT_STARTED, exercise.path
         assert "the first stub is in line" in verdict.message
-    assert time.perf_counter() - start < 2.0  # no sandbox, no suite
 
 
 @pytest.mark.parametrize("body", ["pass", "...", "raise NotImplementedError", '"""Later."""'])
