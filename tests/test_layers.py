@@ -12,7 +12,21 @@ from grader.catalog import PACKAGE
 
 LAYERS = (
     ("card", "mistake", "suite", "verdict", "errors"),
-    ("catalog", "exercise", "source", "pattern", "compare", "cost", "race", "probes"),
+    (
+        "catalog",
+        "exercise",
+        "source",
+        "pattern",
+        "compare",
+        "cost",
+        "race",
+        "probes",
+        "values",
+        "failure",
+        "cells",
+        "place",
+        "digest",
+    ),
     ("sandbox", "remote", "plugin"),
     ("engine", "diagnosis", "repro", "store", "curriculum", "workspace"),
     ("render", "watch"),

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from grader import race
-from grader.compare import Opaque
 from grader.cost import Measured
 from grader.remote.calls import Call, RemoteError, Result, Runner, call_seed, encode_call, slim
 from grader.source import Answer, Part
+from grader.values import Opaque
 from grader.verdict import Cause
 
 MOST_SIGNATURE = 400  # characters
