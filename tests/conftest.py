@@ -9,6 +9,7 @@ import pytest
 
 from grader import catalog
 from grader.engine import Engine
+from grader.order import Order
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,7 +28,7 @@ def grade(engine, tmp_path):
         exercise = catalog.find(slug)
         file = tmp_path / f"{slug}.py"
         file.write_bytes(answer if isinstance(answer, bytes) else answer.encode())
-        return engine.grade(exercise, file, **options)
+        return engine.grade(Order(exercise, file, **options)).verdict
 
     return run
 

@@ -25,6 +25,7 @@ from grader.catalog import PACKAGE
 from grader.engine import Engine
 from grader.exercise import Exercise
 from grader.mistake import plant
+from grader.order import Order
 from grader.store import Store
 from grader.verdict import Status
 
@@ -122,7 +123,10 @@ def grade_many(engine: Engine, times: int, folder: Path, *, seed: int) -> Iterat
     for answer in drawn.choices(choices, weights, k=times):
         file = folder / f"{answer.exercise.slug}.py"
         file.write_text(answer.text, encoding="utf-8")
-        yield answer, engine.grade(_hurried(answer), file, performance=False, seed=drawn.randrange(100)).status
+        yield (
+            answer,
+            engine.grade(Order(_hurried(answer), file, performance=False, seed=drawn.randrange(100))).verdict.status,
+        )
 
 
 def _hurried(answer: Answer) -> Exercise:

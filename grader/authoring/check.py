@@ -6,7 +6,7 @@ import graphlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any
 
 from grader import catalog
 from grader.authoring import mutate, record, sync
@@ -16,8 +16,9 @@ from grader.engine import Engine
 from grader.errors import Fault
 from grader.exercise import Exercise
 from grader.mistake import Mistake, plant
+from grader.order import Order
 from grader.plugin import collect
-from grader.remote.submission import Trial
+from grader.report import Report
 from grader.verdict import Outcome, Status, Verdict
 
 SEEDS = 20
@@ -70,20 +71,18 @@ def structure() -> list[Problem]:
     return problems
 
 
-def check(exercise: Exercise) -> Finding:
+def check(engine: Engine, exercise: Exercise) -> Finding:
     """Points 2 to 6 for one exercise."""
-    with TemporaryDirectory() as folder, Engine() as engine:
-        checks = _Check(exercise, engine, Path(folder))
-        try:
-            return checks.run()
-        except Fault as error:
-            return checks.broken(error)
+    checks = _Check(exercise, engine)
+    try:
+        return checks.run()
+    except Fault as error:
+        return checks.broken(error)
 
 
 class _Check:
-    def __init__(self, exercise: Exercise, engine: Engine, folder: Path) -> None:
-        self.exercise, self.engine, self.folder = exercise, engine, folder
-        self.solution = exercise.text
+    def __init__(self, exercise: Exercise, engine: Engine) -> None:
+        self.exercise, self.engine = exercise, engine
         self.problems: list[Problem] = []
         self.failed_by: dict[str, str] = {}
         self.tests: list[str] = []
@@ -98,9 +97,9 @@ class _Check:
         self._solution()
         self._stub()
         planted = [(mistake, text) for mistake in mistakes if (text := self._plant(mistake)) is not None]
-        graded = [(mistake, self._mistake(mistake, text), self.engine.failed) for mistake, text in planted]
-        for mistake, verdict, trials in graded:  # by now the results of all mistakes are known
-            self._named(mistake, verdict, trials)
+        graded = [(mistake, self._mistake(mistake, text)) for mistake, text in planted]
+        for mistake, report in graded:  # by now the results of all mistakes are known
+            self._named(mistake, report)
         if len({mistake.name for mistake in mistakes}) < len(mistakes):
             self._say("two mistakes have one name", "rename one")
         self._teeth()
@@ -116,10 +115,8 @@ class _Check:
     def _say(self, what: str, mend: str) -> None:
         self.problems.append(Problem(self.exercise.path, what, mend))
 
-    def _grade(self, text: str, **options: object) -> Verdict:
-        file = self.folder / f"{self.exercise.slug}.py"
-        file.write_text(text, encoding="utf-8")
-        return self.engine.grade(self.exercise, file, **options)  # type: ignore[arg-type]
+    def _grade(self, text: str, **how: Any) -> Report:
+        return self.engine.grade(Order(self.exercise, Path(f"{self.exercise.slug}.py"), text, **how))
 
     def _card(self) -> None:
         """Point 6: the card and the statement say what they must."""
@@ -129,7 +126,7 @@ class _Check:
             self._say(f"no level {card.level!r}", mend)
         if len(card.hints) < 3:
             self._say(f"{len(card.hints)} hints; three at least", mend)
-        lines = {line.strip() for line in self.solution.splitlines() if len(line.strip()) > 20}
+        lines = {line.strip() for line in self.exercise.text.splitlines() if len(line.strip()) > 20}
         for number, hint in enumerate(card.hints, 1):
             if any(line in hint for line in lines):
                 self._say(f"hint {number} holds a line of the solution", mend)
@@ -152,7 +149,7 @@ class _Check:
     def _solution(self) -> None:
         """Point 2: the solution passes whatever the seed, on one thread and on two."""
         for seed in range(SEEDS):
-            verdict = self._grade(self.solution, seed=seed, threads=1 + seed % 2)
+            verdict = self._grade(self.exercise.text, seed=seed, threads=1 + seed % 2).verdict
             self.tests = [test.name for test in verdict.tests]
             if verdict.status is not Status.PASSED:
                 self._say(
@@ -167,14 +164,14 @@ class _Check:
             self._say(f"part `{part}` has no test", "write one")
 
     def _stub(self) -> None:
-        verdict = self._grade(self.exercise.stub_text)
+        verdict = self._grade(self.exercise.stub_text).verdict
         if verdict.status is not Status.NOT_STARTED:
             self._say(f"the stub is `{verdict.status}`, not `not_started`", "a stub's parts must all be stubs")
 
     def _plant(self, mistake: Mistake) -> str | None:
         """The solution with the mistake, if it can be planted."""
         try:
-            text = plant(self.solution, mistake)
+            text = plant(self.exercise.text, mistake)
             compile(text, self.exercise.slug, "exec", dont_inherit=True)
         except ValueError as error:
             self._say(f"mistake {error}", "make its lines match the solution's exactly once")
@@ -184,29 +181,31 @@ class _Check:
             return None
         return text
 
-    def _mistake(self, mistake: Mistake, text: str) -> Verdict:
+    def _mistake(self, mistake: Mistake, text: str) -> Report:
         """Point 3, first half: every mistake is rejected, whatever the seed."""
-        verdict = self._grade(text, diagnose=False, remember=True)
+        report = self._grade(text, diagnose=False, remember=True)
+        verdict = report.verdict
         failed = [test for test in verdict.tests if test.outcome is Outcome.FAILED]
         for test in failed:
             self.failed_by.setdefault(test.name, mistake.name)
         if verdict.status in ACCEPTED:
             self._say(f"mistake `{mistake.name}` passes", "write the test that fails it")
-            return verdict
-        kept = self.engine.failed
+            return report
         costs_only = all(test.category == "performance" for test in failed)
-        again = dict(seed=1, diagnose=False, performance=costs_only, stop=True, first=tuple(t.name for t in failed))
-        if self._grade(text, **again).status in ACCEPTED:
+        again: dict[str, Any] = dict(
+            seed=1, diagnose=False, performance=costs_only, stop=True, first=tuple(t.name for t in failed)
+        )
+        if self._grade(text, **again).verdict.status in ACCEPTED:
             self._say(f"mistake `{mistake.name}` passes with seed 1", "make the test independent of the seed")
-        self.engine.failed = kept
-        return verdict
+        return report
 
-    def _named(self, mistake: Mistake, verdict: Verdict, trials: list[Trial]) -> None:
+    def _named(self, mistake: Mistake, report: Report) -> None:
         """Point 3, second half: the diagnosis names it and no other."""
-        named = [item.mistake for item in self.engine.name(self.exercise, trials)]
-        if named == [mistake.name] or verdict.status is Status.RULE_BROKEN:
+        named = [item.mistake for item in self.engine.name(self.exercise, report.trials)]
+        status = report.verdict.status
+        if named == [mistake.name] or status is Status.RULE_BROKEN:
             self.named += 1
-        elif not named and verdict.status not in ACCEPTED:
+        elif not named and status not in ACCEPTED:
             self._say(f"mistake `{mistake.name}` is rejected but not named", "let a call show the wrong result")
         elif named:
             self._say(
@@ -245,7 +244,7 @@ class _Check:
         for file in files:
             text = file.read_text(encoding="utf-8")
             for seed in range(SEEDS):
-                verdict = self._grade(text, seed=seed, stop=True, performance=seed < COUNTED_SEEDS)
+                verdict = self._grade(text, seed=seed, stop=True, performance=seed < COUNTED_SEEDS).verdict
                 if verdict.status is not Status.PASSED:
                     what = f"{file.name} is correct but does not pass with seed {seed}: {_first(verdict)}"
                     self._say(what, "mend the suite: right solutions pass")

@@ -61,6 +61,7 @@ def sync_command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def check_command(names: tuple[str, ...], no_cache: bool, again: int, jobs: int | None, as_json: bool) -> None:
     """The gate: everything an exercise must be, checked."""
+    from grader import batch
     from grader.authoring import check, findings
 
     chosen = list(dict.fromkeys(exercise for name in names or ("all",) for exercise in catalog.select(name)))
@@ -75,7 +76,7 @@ def check_command(names: tuple[str, ...], no_cache: bool, again: int, jobs: int 
         click.echo(f"{finding.exercise:<34}{state:<14}{figures}{' (known)' if known else ''}", err=True)
 
     ready = [exercise for exercise in chosen if exercise.path not in broken]
-    found = list(findings.findings(ready, None if no_cache else again, jobs or findings.jobs_here(), notify))
+    found = list(findings.findings(ready, None if no_cache else again, jobs or batch.cores(), notify))
     problems += [problem for finding in found for problem in finding.problems]
     if as_json:
         data = {"version": 1, "findings": [asdict(f) for f in found], "problems": [asdict(p) for p in problems]}
@@ -95,7 +96,8 @@ def check_command(names: tuple[str, ...], no_cache: bool, again: int, jobs: int 
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 def mutate_command(names: tuple[str, ...], no_cache: bool, jobs: int | None, as_json: bool) -> None:
     """The mutation score: mechanical edits of the solution, and which of them the suite lets pass."""
-    from grader.authoring import findings, mutate, sync
+    from grader import batch
+    from grader.authoring import mutate, sync
 
     chosen = list(dict.fromkeys(exercise for name in names or ("all",) for exercise in catalog.select(name)))
     cache = None if no_cache else catalog.content() / ".grade" / "mutants.json"
@@ -106,7 +108,7 @@ def mutate_command(names: tuple[str, ...], no_cache: bool, jobs: int | None, as_
         def notify(exercise: Exercise, done: int, total: int) -> None:
             progress.update(rows[exercise], completed=done, total=total)
 
-        for exercise, killers in mutate.measure(chosen, jobs or findings.jobs_here(), notify, cache):
+        for exercise, killers in mutate.measure(chosen, jobs or batch.cores(), notify, cache):
             scores.append((exercise, mutate.judge(exercise, killers)))
             mutate.commit(exercise, scores[-1][1])
     scores.sort(key=lambda pair: pair[0].path)

@@ -7,16 +7,14 @@ again in turn.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
-from multiprocessing import get_context
 
-from grader import catalog, source
+from grader import batch, catalog, source
 from grader.authoring import record
 from grader.authoring.check import Finding, check
+from grader.errors import GraderError
 from grader.exercise import Exercise
 
 APART = {"suites", "cli", "render"}  # the folders that no finding depends on
@@ -40,7 +38,6 @@ def findings(
     `again=None` means all. `notify(finding, known)` hears of each as it is done.
     """
     waiting: dict[str, Exercise] = {}
-    by_path = {exercise.path: exercise for exercise in chosen}
     # before the measurement, during which files may change
     keys = {exercise.path: fingerprint(exercise) for exercise in chosen}
     due = {exercise.path for exercise in (chosen if again is None else turn(chosen, again))}
@@ -51,15 +48,12 @@ def findings(
             yield known[1]
         else:
             waiting[exercise.path] = exercise
-    if not waiting:
-        return
-    with ProcessPoolExecutor(max(1, min(jobs, len(waiting))), mp_context=get_context("spawn")) as executor:
-        running = [executor.submit(check, exercise) for exercise in waiting.values()]
-        for future in as_completed(running):
-            finding = future.result()
-            notify(finding, False)
-            _keep(by_path[finding.exercise], keys[finding.exercise], finding)
-            yield finding
+    for exercise, finding in batch.run(check, waiting.values(), jobs):
+        if isinstance(finding, GraderError):
+            raise finding
+        notify(finding, False)
+        _keep(exercise, keys[exercise.path], finding)
+        yield finding
 
 
 def turn(chosen: list[Exercise], count: int, day: int | None = None) -> list[Exercise]:
@@ -67,10 +61,6 @@ def turn(chosen: list[Exercise], count: int, day: int | None = None) -> list[Exe
     day = int(time.time() // 86400) if day is None else day
     order = sorted(chosen, key=lambda exercise: source.fingerprint(exercise.path))
     return [order[(day * count + i) % len(order)] for i in range(min(count, len(order)))]
-
-
-def jobs_here() -> int:
-    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def _known(exercise: Exercise) -> tuple[str, Finding] | None:

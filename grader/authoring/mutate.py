@@ -6,24 +6,23 @@ hashes of what it was measured on; `grade dev check` refuses a stale or a low sc
 
 from __future__ import annotations
 
-import multiprocessing
 import random
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from grader import batch
 from grader.authoring import mutants as mutator
 from grader.authoring import record
 from grader.authoring.mutants import Mutant, mutants
 from grader.engine import Engine
-from grader.errors import UsageError
+from grader.errors import GraderError, UsageError
 from grader.exercise import Exercise
 from grader.mistake import edited
+from grader.order import Order
 from grader.plugin import collect
 from grader.verdict import Cause, Outcome, Status
 
@@ -43,22 +42,17 @@ class Killer:
     """Runs a suite on mutants of its solution, the tests that killed last first, and no further than a failure."""
 
     def __init__(self, engine: Engine, exercise: Exercise) -> None:
-        verdict = engine.grade(exercise, exercise.solution, diagnose=False)
+        verdict = engine.grade(Order(exercise, exercise.solution, diagnose=False)).verdict
         if verdict.status is not Status.PASSED:
             raise UsageError(f"the solution of {exercise.path} does not pass: mend that first")
         self.engine, self.exercise = engine, exercise
         self.order = [test.name for test in sorted(verdict.tests, key=lambda test: test.seconds)]
 
-    def kill(self, texts: list[str]) -> list[str]:
-        """For each text the test that rejects it, or the status where no test did; "" for a survivor."""
-        with tempfile.TemporaryDirectory(prefix="grade-mutate-") as folder:
-            file = Path(folder) / f"{self.exercise.slug}.py"
-            return [self._kill(file, text) for text in texts]
-
-    def _kill(self, file: Path, text: str) -> str:
-        file.write_text(text, encoding="utf-8")
-        how: dict[str, Any] = dict(diagnose=False, stop=True, first=tuple(self.order), timeout=CALL_LIMIT)
-        verdict = self.engine.grade(self.exercise, file, **how)
+    def kill(self, text: str) -> str:
+        """The test that rejects a text, or the status where no test did; "" for a survivor."""
+        file, first = Path(f"{self.exercise.slug}.py"), tuple(self.order)
+        order = Order(self.exercise, file, text, diagnose=False, stop=True, first=first, timeout=CALL_LIMIT)
+        verdict = self.engine.grade(order).verdict
         ran = [test for test in verdict.tests if test.cause is not Cause.NOT_RUN]
         killer = next((test.name for test in ran if test.outcome is Outcome.FAILED), "")
         if killer:
@@ -68,18 +62,22 @@ class Killer:
 
 
 @cache
-def _engine() -> Engine:
-    """One for each worker, for as long as it lives."""
-    return Engine()
+def _killer(engine: Engine, exercise: Exercise) -> Killer:
+    """One for each worker and exercise, which learns what kills."""
+    return Killer(engine, exercise)
 
 
-@cache
-def _killer(exercise: Exercise) -> Killer:
-    return Killer(_engine(), exercise)
+@dataclass(frozen=True)
+class Batch:
+    """Mutants that a worker takes at once."""
+
+    exercise: Exercise
+    mutants: tuple[Mutant, ...]
 
 
-def _work(exercise: Exercise, texts: list[str]) -> list[str]:
-    return _killer(exercise).kill(texts)
+def _kill(engine: Engine, batch: Batch) -> Killers:
+    killer = _killer(engine, batch.exercise)
+    return {mutant.key: killer.kill(mutant.text) for mutant in batch.mutants}
 
 
 def measure(
@@ -88,33 +86,27 @@ def measure(
     """What kills each mutant of each exercise, as the exercises are done."""
     kept = record.read(cached)
     found: dict[str, Killers] = {}
-    batches: list[tuple[Exercise, list[Mutant]]] = []
-    total = {}
+    batches: list[Batch] = []
+    total: dict[str, int] = {}
     for exercise in chosen:
         known = kept.get(exercise.path, {})
         if known.get("hashes") == record.hashes(exercise):
             notify(exercise, len(known["killers"]), len(known["killers"]))
             yield exercise, known["killers"]
             continue
-        all_of_it = mutants(exercise.text)
-        found[exercise.path], total[exercise.path] = {}, len(all_of_it)
-        batches += [(exercise, all_of_it[start : start + BATCH]) for start in range(0, len(all_of_it), BATCH)]
-    if not batches:
-        return
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as executor:
-        futures: dict[Future[list[str]], tuple[Exercise, list[Mutant]]] = {
-            executor.submit(_work, exercise, [mutant.text for mutant in batch]): (exercise, batch)
-            for exercise, batch in batches
-        }
-        for future in as_completed(futures):
-            exercise, batch = futures[future]
-            mine = found[exercise.path]
-            mine.update(zip((mutant.key for mutant in batch), future.result(), strict=True))
-            notify(exercise, len(mine), total[exercise.path])
-            if len(mine) == total[exercise.path]:
-                kept[exercise.path] = {"hashes": record.hashes(exercise), "killers": mine}
-                record.write(cached, kept)
-                yield exercise, mine
+        every = mutants(exercise.text)
+        found[exercise.path], total[exercise.path] = {}, len(every)
+        batches += [Batch(exercise, tuple(every[start : start + BATCH])) for start in range(0, len(every), BATCH)]
+    for done, killers in batch.run(_kill, batches, jobs):
+        if isinstance(killers, GraderError):
+            raise killers
+        name, mine = done.exercise.path, found[done.exercise.path]
+        mine.update(killers)
+        notify(done.exercise, len(mine), total[name])
+        if len(mine) == total[name]:
+            kept[name] = {"hashes": record.hashes(done.exercise), "killers": mine}
+            record.write(cached, kept)
+            yield done.exercise, mine
 
 
 # --- judging ---
@@ -187,9 +179,9 @@ def sample(engine: Engine, exercise: Exercise, known: dict[str, Any], day: int |
     population = mutants(solution)
     chosen = drawn.sample(population, min(SAMPLE, len(population)))
     alive = {*known["equivalent"], *known["survivors"]}
-    killers = Killer(engine, exercise).kill([mutant.text for mutant in chosen])
+    killer = Killer(engine, exercise)
     return [
-        f"a mutant in line {mutant.line(solution)} is {'' if killer else 'not '}killed now:\n{mutant.diff(solution)}"
-        for mutant, killer in zip(chosen, killers, strict=True)
-        if bool(killer) == (mutant.key in alive)
+        f"a mutant in line {mutant.line(solution)} is {'' if killed else 'not '}killed now:\n{mutant.diff(solution)}"
+        for mutant, killed in ((mutant, killer.kill(mutant.text)) for mutant in chosen)
+        if bool(killed) == (mutant.key in alive)
     ]

@@ -21,7 +21,7 @@ from grader.errors import Fault
 from grader.exercise import Exercise
 from grader.plugin import examples
 from grader.source import Examples
-from grader.verdict import Cause, Outcome, TestResult
+from grader.verdict import Cause, Details, Outcome, TestResult
 
 LEAN = (
     "cacheprovider", "capture", "debugging", "doctest", "faulthandler", "junitxml", "logging", "monkeypatch",
@@ -50,7 +50,9 @@ class Grading(Protocol):
     """What the fixtures and hooks of a suite ask for; one for each grading."""
 
     submission: Any
-    device: str
+
+    @property
+    def device(self) -> str: ...
 
     def seeded(self, test: str) -> int: ...
     def setup(self, test: Test) -> None: ...
@@ -126,6 +128,7 @@ def _unrun(item: pytest.Item) -> TestResult:
         points=0,
         max_points=int(points.args[0]) if points else 1,
         message="not run",
+        details=Details("not run"),
         cause=Cause.NOT_RUN,
     )
 

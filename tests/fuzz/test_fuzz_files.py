@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from grader import catalog, source
 from grader.errors import SubmissionError
-from grader.remote.submission import missing_message
+from grader.order import Order
+from grader.remote.submission import missing
 from grader.sandbox import rules
 from grader.verdict import Status
 
@@ -36,7 +37,7 @@ def look_through(file, data: bytes) -> None:
         assert all(line >= 1 for line in submission.stubs().values())
         for name in [*submission.definitions(), "nowhere"]:
             assert submission.signature(name)
-            assert missing_message(name, submission)
+            assert missing(name, submission).headline
         for broken in rules.check(submission.text, submission.tree, FORBIDDEN):
             assert broken.line >= 1
         source.diff(submission.text, SOLUTIONS[0])
@@ -129,6 +130,6 @@ GAP = catalog.find("maximum_gap").solution.read_text(encoding="utf-8")
 @given(mutated_text([GAP[GAP.index("def maximum_gap") :]]))
 def test_rewritten_solutions_are_graded(engine, impatient, file, text):
     file.write_text(text, encoding="utf-8", errors="surrogatepass")
-    verdict = engine.grade(impatient, file, performance=False)
+    verdict = engine.grade(Order(impatient, file, performance=False)).verdict
     assert verdict.status in Status
     assert verdict.tests or verdict.message or verdict.rules
