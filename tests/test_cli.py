@@ -496,6 +496,22 @@ def test_solution_after_a_pass_or_anyway(kit):
     assert "\n+    return 2 * x\n" in diff
 
 
+def test_other_styles_are_listed_and_shown(kit, tmp_path):
+    folder = catalog.find("adamw").folder / "accepted"
+    folder.mkdir()
+    (folder / "twice.py").write_text('"""Added."""\n\n\ndef double(x):\n    return x + x\n')
+    (folder / "shifted.py").write_text("def double(x):\n    return x << 1\n")
+    assert kit.run("solution", "adamw", "--style", "twice").exit_code == ExitCode.USAGE  # not before the pass
+    shown = kit.run("solution", "adamw", "--anyway").stdout
+    assert "other right answers: shifted, twice: `grade solution adamw --style shifted`\n" in shown
+    shown = kit.run("solution", "adamw", "--style", "twice", "--anyway").stdout
+    assert shown.startswith("def double(x):\n    return x + x\n")
+    assert "other right answers: shifted: `grade" in shown
+    wrong = kit.run("solution", "adamw", "--style", "einsum", "--anyway")
+    assert wrong.exit_code == ExitCode.USAGE
+    assert "has no answer in the style `einsum`\n\nhint: there are shifted, twice" in wrong.stderr
+
+
 def test_a_diff_with_a_file_that_does_not_parse(kit):
     kit.place.file(catalog.find("adamw")).write_text("def double(x:\n")
     done = kit.run("solution", "adamw", "--diff", "--anyway")

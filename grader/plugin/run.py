@@ -13,7 +13,7 @@ from grader.cost import TooCostly
 from grader.errors import Fault
 from grader.failure import Failure, message
 from grader.order import Order
-from grader.plugin import collect
+from grader.plugin import collect, lean
 from grader.plugin.collect import Test
 from grader.remote.calls import call_seed, in_words
 from grader.remote.submission import CallFailed, Submission, Trial, Waiting
@@ -147,9 +147,9 @@ def run(grading: SuiteRun) -> None:
     suite = collect.collect(exercise)
     suite.grading = grading
     try:
-        with collect.own_environment():
-            for test in grading.plan(suite.tests):
-                test.item.ihook.pytest_runtest_protocol(item=test.item, nextitem=None)
+        with lean.own_environment():
+            for test in grading.plan([*suite.tests.values()]):
+                lean.run(test.item)
                 if grading.order.stop and grading.failed(test):
                     break
     except BaseException:
