@@ -47,7 +47,7 @@ def grade(engine: Engine, order: Order, notify: Callable[[str], None]) -> Report
         verdict.message, verdict.max_points = str(error), run.max_points(order)
         if error.place:
             verdict.put(error.place)
-        return Report(order, verdict, text)
+        return Report(order, verdict, text=text)
     return _Grading(engine, order, answer, verdict, notify).run()
 
 
@@ -81,7 +81,7 @@ class _Grading:
             self._only(Status.ERROR, failure.text(missing(self.missing[0], self.answer)))
         else:
             self._run_suite()
-        return Report(self.order, self.verdict, self.answer.text, self.failing, self.trials)
+        return Report(self.order, self.verdict, self.failing, self.trials, self.answer.text)
 
     def _only(self, status: Status, message: str, line: int | None = None) -> None:
         """No test is run. `line` is where the file is to blame."""

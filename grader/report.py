@@ -15,16 +15,16 @@ from grader.verdict import Verdict
 class Report:
     """What came of an order.
 
-    text     what was graded; None where it could not be read
     failing  the plainest call whose result is wrong, if a call failed and the mistake was looked for
     trials   the failed tests with their calls
+    text     what was graded; None where it could not be read
     """
 
     order: Order
     verdict: Verdict
-    text: str | None = None
     failing: Call | None = None
     trials: tuple[Trial, ...] = ()
+    text: str | None = None
 
     @property
     def repro(self) -> str | None:

@@ -79,7 +79,7 @@ class SuiteRun:
             result.message = message(result)
         elif call.when == "call":
             result.outcome, result.points = Outcome.PASSED, result.max_points
-            result.message, result.cause = "", None
+            result.message, result.cause, result.details = "", None, None
         if call.when == "call":
             result.costs = [Metered(cost.figures(), [*cost.checks]) for _, cost in trial.metered]
 
@@ -137,7 +137,7 @@ def _wanted(test: Test, order: Order) -> bool:
 
 def max_points(order: Order) -> int:
     """What an order's tests are worth, without running any. Raises Fault when the suite is broken."""
-    wanted = [test for test in collect.collect(order.exercise).tests if _wanted(test, order)]
+    wanted = [test for test in collect.collect(order.exercise).tests.values() if _wanted(test, order)]
     return sum(test.unrun.max_points for test in wanted if order.device == "cuda" or not test.gpu)
 
 

@@ -62,6 +62,12 @@ def render(
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
+def outcome(verdict: Verdict) -> str:
+    """How it went and the points, in a few words."""
+    points = f", {verdict.points} of {plural(verdict.max_points, 'point')}" if verdict.max_points else ""
+    return WORDS[verdict.status] + points
+
+
 def status_line(verdict: Verdict, width: int = 80) -> str:
     """One line: how it went, the points, and under which circumstances."""
     colour = good if verdict.passed else warn if verdict.status in (Status.PARTIAL, Status.NOT_STARTED) else bad
