@@ -79,7 +79,7 @@ class Case:
 
 def cases(engine: Engine, exercise: Exercise, folder: Path) -> Iterator[Case]:
     """The solution, the slowest right answer in another style, and the mistakes that only cost too much."""
-    solution = exercise.solution.read_text(encoding="utf-8")
+    solution = exercise.text
     yield Case(exercise, "solution", exercise.slug, solution, Status.PASSED)
     seconds = {
         file: timed(engine, exercise, file.read_text(encoding="utf-8"), folder) for file in exercise.styles.values()

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from scratch_kit import Kit
 
 from grader import catalog
 from grader.engine import Engine
@@ -36,3 +37,14 @@ def grade(engine, tmp_path):
 @pytest.fixture(scope="session")
 def python():
     return sys.executable
+
+
+@pytest.fixture(scope="session")
+def scaffold(tmp_path_factory):
+    return Kit.scaffold(tmp_path_factory.mktemp("kit"))
+
+
+@pytest.fixture
+def kit(scaffold, tmp_path):
+    """A copy of the kit in which the only exercise is a scaffold, to be changed."""
+    return scaffold.copy(tmp_path / "kit")

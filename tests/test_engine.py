@@ -20,7 +20,7 @@ from grader.remote.calls import Call, Result
 from grader.verdict import Cause, Outcome, Status, from_json
 
 GAP = catalog.find("maximum_gap")
-SOLUTION = GAP.solution.read_text(encoding="utf-8")
+SOLUTION = GAP.text
 ADAMW = catalog.find("adamw")
 
 
@@ -66,7 +66,7 @@ def test_a_test_that_breaks_on_the_solution_too_is_no_mistake_of_the_learner(gra
 
 def test_a_result_that_breaks_a_test_is_a_mistake_of_the_learner(grade):
     text = 'def retention(*arguments):\n    """Neither output nor state."""\n    return 5\n'
-    verdict = grade("mamba", f"{catalog.find('mamba').solution.read_text()}\n\n{text}", performance=False)
+    verdict = grade("mamba", f"{catalog.find('mamba').text}\n\n{text}", performance=False)
     (test,) = [test for test in verdict.tests if test.name == "TestValues::test_linear_attention"]
     assert test.message.startswith("the result is not of the form that the statement asks for\nTypeError: ")
     assert verdict.status is Status.FAILED
@@ -105,7 +105,7 @@ def test_an_unknown_mistake_is_not_given_a_name(grade):
 
 
 def test_one_part_alone(grade):
-    verdict = grade("adamw", ADAMW.solution.read_text(encoding="utf-8"), part="SGD")
+    verdict = grade("adamw", ADAMW.text, part="SGD")
     assert verdict.status is Status.PASSED
     assert {test.part for test in verdict.tests} == {"SGD"}
     with pytest.raises(

@@ -1,13 +1,12 @@
 """The mutation score of a suite: which mechanical edits of the solution it rejects.
 
-Score = killed / (mutants - equivalent). What was measured is committed in `tests/measured/`, with the
+What was measured is committed in `tests/measured/`, with the
 hashes of what it was measured on; `grade dev check` refuses a stale or a low score and measures a sample again.
 """
 
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -15,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from grader import batch
-from grader.authoring import mutants as mutator
-from grader.authoring import record
+from grader.authoring import record, score
 from grader.authoring.mutants import Mutant, mutants
+from grader.authoring.score import Killers, Score
 from grader.engine import Engine
 from grader.errors import GraderError, UsageError
 from grader.exercise import Exercise
-from grader.mistake import edited
 from grader.order import Order
 from grader.plugin import collect
 from grader.verdict import Cause, Outcome, Status
@@ -29,9 +27,8 @@ from grader.verdict import Cause, Outcome, Status
 AIM = 0.97
 CALL_LIMIT = 2.0  # seconds: a mutant that hangs is killed sooner than a learner's answer
 BATCH = 12  # mutants that a worker takes at once
-SAMPLE = 6  # mutants of an exercise that the gate measures again, others every day
+SAMPLE = 6  # mutants of an exercise that the gate measures again, others with every commit
 
-Killers = dict[str, str]  # a mutant's key -> the test that rejects it, or the status; "" for a survivor
 Notify = Callable[[Exercise, int, int], None]  # an exercise, how many of its mutants are done, of how many
 
 
@@ -90,7 +87,7 @@ def measure(
     total: dict[str, int] = {}
     for exercise in chosen:
         known = kept.get(exercise.path, {})
-        if known.get("hashes") == record.hashes(exercise):
+        if known and record.same_mutants(known["hashes"], record.hashes(exercise)):
             notify(exercise, len(known["killers"]), len(known["killers"]))
             yield exercise, known["killers"]
             continue
@@ -109,55 +106,11 @@ def measure(
             yield done.exercise, mine
 
 
-# --- judging ---
-
-
-@dataclass(frozen=True)
-class Score:
-    """What came of the mutants of one exercise. `survivors` are those that `equivalent.diff` does not explain."""
-
-    exercise: str
-    killed: int
-    equivalent: tuple[str, ...]  # keys
-    survivors: tuple[Mutant, ...]
-    stale: tuple[str, ...]  # what is wrong with the blocks of `equivalent.diff`
-
-    @property
-    def mutants(self) -> int:
-        return self.killed + len(self.equivalent) + len(self.survivors)
-
-    @property
-    def score(self) -> float:
-        return self.killed / max(1, self.killed + len(self.survivors))
-
-    def plain(self, solution: str) -> dict[str, Any]:
-        """As `grade dev mutate --json` prints it."""
-        return {
-            "exercise": self.exercise, "mutants": self.mutants, "killed": self.killed,
-            "equivalent": len(self.equivalent), "score": round(self.score, 4),
-            "survivors": [mutant.diff(solution) for mutant in self.survivors],
-        }  # fmt: skip
+# --- what is committed ---
 
 
 def judge(exercise: Exercise, killers: Killers) -> Score:
-    solution = exercise.text
-    alive = {mutant.key: mutant for mutant in mutants(solution) if killers[mutant.key] == ""}
-    explained, stale = [], []
-    for edit in (edit for item in exercise.equivalents for edit in item.edits):
-        try:
-            key = mutator.key(edited(solution, edit))
-        except ValueError as error:
-            stale.append(str(error))
-            continue
-        if key not in alive:
-            stale.append(f"an edit is no survivor:\n{edit.new.rstrip()}")
-        explained.append(key)
-    survivors = tuple(mutant for key, mutant in alive.items() if key not in explained)
-    killed = sum(bool(killer) for killer in killers.values())
-    return Score(exercise.path, killed, tuple(key for key in alive if key in explained), survivors, tuple(stale))
-
-
-# --- what is committed ---
+    return score.judge(exercise.path, exercise.text, mutants(exercise.text), exercise.equivalents, killers)
 
 
 def commit(exercise: Exercise, found: Score) -> None:
@@ -172,9 +125,9 @@ def commit(exercise: Exercise, found: Score) -> None:
     record.keep(exercise, mutation=figures)
 
 
-def sample(engine: Engine, exercise: Exercise, known: dict[str, Any], day: int | None = None) -> list[str]:
-    """Measure some mutants again, every day others: what differs from what is committed."""
-    drawn = random.Random(f"{exercise.path} {int(time.time() // 86400) if day is None else day}")
+def sample(engine: Engine, exercise: Exercise, known: dict[str, Any]) -> list[str]:
+    """Measure some mutants again, others with every commit: what differs from what was measured."""
+    drawn = random.Random(f"{exercise.path} {record.commit()}")
     solution = exercise.text
     population = mutants(solution)
     chosen = drawn.sample(population, min(SAMPLE, len(population)))
