@@ -132,7 +132,7 @@ class Store:
         }  # fmt: skip
         with self._write() as db:
             db.execute(f"INSERT INTO attempts ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", [*row.values()])
-            if text is not None and digest and len(text.encode()) <= MAX_BYTES:
+            if text is not None and digest and _fits(text):
                 db.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", (digest, text))
 
     def attempts(self, exercise: str | None = None, *, limit: int | None = None) -> list[Attempt]:
@@ -277,6 +277,13 @@ def _checked(row: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(value, TYPES[name]) or not within:
             raise ValueError(f"`{name}` is {value!r:.60}")
     return row
+
+
+def _fits(text: str) -> bool:
+    try:
+        return len(text.encode()) <= MAX_BYTES
+    except UnicodeEncodeError:  # half a character, as a notebook may hold
+        return False
 
 
 def _attempt(row: dict[str, Any]) -> Attempt:

@@ -51,6 +51,11 @@ def test_of_the_engine(tmp_path, monkeypatch):
     assert digest.engine.__wrapped__() != before
 
 
+def test_of_a_submission():
+    assert digest.submission("x = 1\n") == digest.submission("x = 1\n") != digest.submission("x = 1")
+    assert digest.submission("'\ud800'") != digest.submission("''")
+
+
 def test_of_the_engine_costs_little():
     spans = []
     for _ in range(5):

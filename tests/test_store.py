@@ -119,7 +119,7 @@ PRAGMA user_version = 1;
 
 @pytest.fixture
 def old(store):
-    """A store as schema 1 wrote it: one pass, by an older kit."""
+    """A store as schema 1 wrote it: one pass, with some verdict of an older kit."""
     store.path.parent.mkdir()
     db = sqlite3.connect(store.path)
     db.executescript(FIRST)
@@ -144,7 +144,7 @@ def test_an_older_store_is_read_as_it_is(old):
     before = old.path.read_bytes()
     (attempt,) = old.attempts()
     assert (attempt.at, attempt.file, attempt.digest, attempt.costs) == (1000.0, None, None, {})
-    assert attempt.verdict().status is Status.PASSED
+    assert attempt.verdict().max_points == 24
     assert old.passed() == {"optimizers/adamw"}
     assert old.hints("optimizers/adamw") == [1]
     assert old.path.read_bytes() == before
@@ -207,8 +207,9 @@ def test_a_text_that_is_graded_again_is_kept_once(store):
 
 def test_a_text_that_is_no_submission_is_not_kept(store):
     store.record(fake_kit.verdict(digests={"submission": "d"}), text="é" * (MAX_BYTES // 2 + 1))
+    store.record(fake_kit.verdict(digests={"submission": "d"}), text="'\ud800'")
     store.record(fake_kit.verdict(Status.ERROR))
-    assert [attempt.digest for attempt in store.attempts()] == [None, "d"]
+    assert [attempt.digest for attempt in store.attempts()] == [None, "d", "d"]
     assert store.text("d") is None
     store.record(fake_kit.verdict(digests={"submission": "d"}), text="é" * (MAX_BYTES // 2))
     assert len(store.text("d")) == MAX_BYTES // 2
