@@ -33,6 +33,7 @@ AIM = 0.9
 SAMPLE = 40  # mutants of a module, always the same ones, where not all are asked for
 PATIENCE = 10.0  # seconds, beyond three times what the tests take on the module as it is
 OPTIONS = ["-x", "-q", "-m", "not slow", "--tb=no", "-p", "no:cacheprovider"]
+SLOW = ("numpy", "torch")  # to import
 COPIED = ("grader", "tests", "solutions", "exercises", "leetcode", "pyproject.toml")
 Notify = Callable[["Module", int, int], None]  # a module, how many of its mutants are done, of how many
 
@@ -123,7 +124,7 @@ class _Clone:
             else:
                 shutil.copy2(place, folder / name)
         self.process = subprocess.Popen(
-            [sys.executable, warm_pytest.__file__],
+            [sys.executable, warm_pytest.__file__, *SLOW],
             cwd=folder,
             env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # a second for each run
             stdin=subprocess.PIPE,

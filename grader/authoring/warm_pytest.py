@@ -1,4 +1,4 @@
-"""Runs pytest as often as it is asked to, each time in a child of a process that has imported what takes long.
+"""Runs pytest as often as it is asked to, each time in a child of a process that has imported its arguments.
 
 A script, which `kit` starts in a copy of the clone: it imports nothing of the kit, so that a child finds the copy's.
 A line on stdin holds the arguments of a run, its limit in seconds, and whether to keep bytecode; a line on stdout the
@@ -15,8 +15,6 @@ import signal
 import sys
 
 import pytest
-
-SLOW = ("numpy", "torch")  # to import
 
 
 class First:
@@ -73,7 +71,7 @@ def run(arguments: list[str], limit: float, keep: bool) -> str:
 
 if __name__ == "__main__":
     sys.path[0] = os.getcwd()
-    for name in SLOW:
+    for name in sys.argv[1:]:
         __import__(name)
     for line in sys.stdin:
         print(json.dumps(run(**json.loads(line))), flush=True)
