@@ -13,7 +13,7 @@ from grader.catalog import PACKAGE
 LAYERS = (
     ("card", "mistake", "suite", "verdict", "errors"),
     ("catalog", "exercise", "source", "pattern", "compare", "cost", "race", "probes"),
-    ("sandbox", "remote", "plugin"),
+    ("sandbox", "remote", "plugin", "properties"),
     ("engine", "diagnosis", "repro", "store", "curriculum", "workspace"),
     ("render", "watch"),
     ("cli", "authoring"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from grader import catalog
-from grader.authoring import mutate, record, sync
+from grader.authoring import coverage, mutate, record, sync
 from grader.card import Level
 from grader.curriculum import builds_on
 from grader.engine import Engine
@@ -103,6 +103,8 @@ class _Check:
             self._named(mistake, verdict, trials)
         if len({mistake.name for mistake in mistakes}) < len(mistakes):
             self._say("two mistakes have one name", "rename one")
+        for what, mend in coverage.complaints(self.exercise, self._grade, self.failed_by.setdefault):
+            self._say(what, mend)
         self._teeth()
         self._mutants()
         variants = self._variants()

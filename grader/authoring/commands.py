@@ -58,12 +58,18 @@ def sync_command() -> None:
 @click.option("--no-cache", is_flag=True, help="Measure everything anew.")
 @click.option("--again", type=click.IntRange(0), default=0, help="Measure so many known ones anew, others every day.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=None, help="Exercises at once (default: one a core).")
+@click.option("--table", is_flag=True, help="Print which part holds which property, and check nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def check_command(names: tuple[str, ...], no_cache: bool, again: int, jobs: int | None, as_json: bool) -> None:
+def check_command(
+    names: tuple[str, ...], no_cache: bool, again: int, jobs: int | None, table: bool, as_json: bool
+) -> None:
     """The gate: everything an exercise must be, checked."""
-    from grader.authoring import check, findings
+    from grader.authoring import check, coverage, findings
 
     chosen = list(dict.fromkeys(exercise for name in names or ("all",) for exercise in catalog.select(name)))
+    if table:
+        click.echo("\n".join(line for exercise in chosen for line in (exercise.path, *coverage.lines(exercise))))
+        return
     problems = check.structure()
     broken = {problem.exercise for problem in problems if "no solution" in problem.what}
 
