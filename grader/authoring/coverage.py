@@ -59,7 +59,7 @@ def planted(exercise: Exercise, grade: Callable[..., Verdict]) -> Iterator[tuple
         for held in case.properties:
             name = f"TestProperties::test_{held.name}[{case.name}]"
             yield name, held, _rejects(grade, held.plant(exercise.text, target), name)
-        if _takes_something(functions.get(target)):
+        if case.of is None and _takes_something(functions.get(target)):  # a probe may make arguments of its own
             some = f"TestProperties::test_{case.properties[0].name}[{case.name}]"
             text = keeps_arguments.plant(exercise.text, target)
             yield some, keeps_arguments, _rejects(grade, text, *_tests_of(case))
@@ -114,9 +114,9 @@ def _takes_something(function: source.Function | None) -> bool:
 
 
 def _takes(exercise: Exercise) -> dict[str, list[str]]:
-    """What each part takes, as its annotations say."""
-    words = {part.name: "" for part in exercise.parts}
-    for name, function in _functions(exercise).items():
-        if (part := name.split(".")[0]) in words:
-            words[part] += _annotations(function)
-    return {part: [kind for kind, name in TAKES.items() if name in text] for part, text in words.items()}
+    """What each part takes, as the annotations say of the functions that a learner fills in."""
+    functions, found = _functions(exercise), {}
+    for part in exercise.parts:
+        text = " ".join(_annotations(functions[name]) for name in part.stubs)
+        found[part.name] = [kind for kind, word in TAKES.items() if word in text]
+    return found
