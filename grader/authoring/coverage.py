@@ -55,7 +55,7 @@ def planted(exercise: Exercise, grade: Callable[..., Verdict]) -> Iterator[tuple
     """
     functions = _functions(exercise)
     for case in cases(exercise):
-        target = case.planted or _target(case.part, functions)
+        target = case.target or _target(case.part, functions)
         for held in case.properties:
             name = f"TestProperties::test_{held.name}[{case.name}]"
             yield name, held, _rejects(grade, held.plant(exercise.text, target), name)
@@ -78,7 +78,7 @@ def complaints(
             proven(test, held.mistake)
         else:
             what = f"{test} lets the generic mistake `{held.mistake}` of `{held.name}` pass"
-            yield what, "draw inputs that show it, or name the function that gets it with `planted`"
+            yield what, "draw inputs that show it, or name the function that gets it with `target`"
 
 
 def _tests_of(case: Case) -> list[str]:
