@@ -14,7 +14,7 @@ from grader.verdict import Outcome, Verdict
 
 TAKES = {"tensors": "Tensor", "iterables": "Iterable", "sequences": "Sequence"}
 METHODS = ("forward", "__call__", "step")  # of a class, where the generic mistakes go
-ANY = "anything"
+ALSO = {"tensors": ("tensors", "anything"), "sequences": ("sequences", "iterables")}  # what else will do
 MEND = "declare it in TestProperties, see grader/properties"
 
 
@@ -43,7 +43,7 @@ def holes(exercise: Exercise) -> Iterator[tuple[str, str]]:
     held = table(exercise)
     for part, takes in _takes(exercise).items():
         for kind in takes:
-            fitting = [one.name for one in ALL if one.check and one.fits in (kind, ANY if kind == "tensors" else kind)]
+            fitting = [one.name for one in ALL if one.check and one.fits in ALSO.get(kind, (kind,))]
             if not set(fitting) & set(held[part]):
                 yield f"part `{part}` takes {kind} and holds none of {', '.join(fitting)}", MEND
 
