@@ -172,7 +172,7 @@ def test_every_generic_mistake_is_refused(grade, slug):
     proven = {}
     complaints = coverage.complaints(exercise_of(slug), functools.partial(grade, slug), proven.setdefault)
     assert list(complaints) == []
-    names = {test.unrun.name for test in collect.collect(exercise_of(slug)).tests}
+    names = {test.unrun.name for test in collect.collect(exercise_of(slug)).tests.values()}
     assert proven.keys() == {name for name in names if name.startswith("TestProperties")}
 
 
