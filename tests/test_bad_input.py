@@ -235,7 +235,7 @@ def test_output_is_shown_capped(grade):
 def test_stub_is_not_started_and_needs_no_sandbox():
     with Engine() as cold:
         for exercise in catalog.exercises():
-            verdict = cold.grade(Order(exercise, exercise.stub)).verdict
+            verdict = cold.grade(Order(exercise, exercise.stub, exercise.stub_text)).verdict
             assert verdict.status is Status.NOT_STARTED, exercise.path
             assert "the first stub is in line" in verdict.message
             assert (verdict.points, verdict.tests) == (0, [])

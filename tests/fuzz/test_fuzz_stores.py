@@ -203,6 +203,7 @@ MEASURED = json.dumps({"finding": {"key": "0" * 32, **FIGURES}, "mutation": {"ki
 
 
 @effort(150)
+@example(MEASURED.encode())
 @given(
     st.one_of(
         st.binary(max_size=60), mutated_bytes(MEASURED.encode()), st.sampled_from([b"[]", b"3", b"null", b"[" * 5000])
@@ -213,4 +214,6 @@ def test_damaged_findings_of_the_gate(tmp_path, monkeypatch, data):
     file.write_bytes(data)
     monkeypatch.setattr(findings.record, "file", lambda exercise: file)
     known = findings._known(catalog.find("adamw"))
+    if data == MEASURED.encode():
+        assert known == ("0" * 32, Finding("optimizers/adamw", **FIGURES, problems=()))
     assert known is None or isinstance(known[1], Finding)
