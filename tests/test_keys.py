@@ -55,7 +55,7 @@ def test_what_grading_imports():
 def test_a_score_depends_on_the_properties_and_not_on_how_results_are_compared():
     asked = [path for path in keys.modules(catalog.find("adamw").suite) if keys._asks(path)]
     names = {"/".join(path.relative_to(PACKAGE).parts[-2:]) for path in asked}
-    assert {"adamw/suite.py", "properties/any_layout.py", "probes.py"} <= names
+    assert {"adamw/suite.py", "properties/any_layout.py"} <= names
     assert not names & {"compare.py", "cost.py"}
 
 
