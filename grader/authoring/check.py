@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grader.authoring import mutate, record
+from grader.authoring import coverage, mutate, record
 from grader.authoring.problem import Problem, shown
 from grader.engine import Engine
 from grader.errors import Fault
@@ -71,6 +71,8 @@ class _Check:
         graded = [(mistake, self._mistake(mistake)) for mistake in mistakes if self._fits(mistake)]
         for mistake, report in graded:  # by now the results of all mistakes are known
             self._named(mistake, report)
+        for what, mend in coverage.complaints(self.exercise, self._grade, self.failed_by.setdefault):
+            self._say(what, mend)
         self._teeth()
         self._mutants()
         variants = self._variants()

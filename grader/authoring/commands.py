@@ -81,13 +81,19 @@ def mistake_command(slug: str, name: str, says: str) -> None:
 @click.option("--no-cache", is_flag=True, help="Measure everything anew.")
 @click.option("--again", type=click.IntRange(0), default=0, help="Measure so many known ones too, others each commit.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=None, help="Exercises at once (default: one a core).")
+@click.option("--table", is_flag=True, help="Print which part holds which property, and check nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def check_command(names: tuple[str, ...], no_cache: bool, again: int, jobs: int | None, as_json: bool) -> None:
+def check_command(
+    names: tuple[str, ...], no_cache: bool, again: int, jobs: int | None, table: bool, as_json: bool
+) -> None:
     """The gate: everything an exercise must be, checked."""
     from grader import batch
-    from grader.authoring import findings, form, readme
+    from grader.authoring import coverage, findings, form, readme
 
     chosen = list(dict.fromkeys(exercise for name in names or ("all",) for exercise in catalog.select(name)))
+    if table:
+        click.echo("\n".join(line for exercise in chosen for line in (exercise.path, *coverage.lines(exercise))))
+        return
     problems = form.structure()
     ready = [exercise for exercise in chosen if exercise.solution.is_file()]
     read = {exercise.path: form.check(exercise) for exercise in ready}

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from grader import catalog
-from grader.authoring import mutate, record, sync
+from grader.authoring import coverage, mutate, record, sync
 from grader.authoring.check import misfit
 from grader.authoring.problem import Problem, shown
 from grader.card import Level
@@ -29,7 +29,7 @@ def structure() -> list[Problem]:
 def check(exercise: Exercise) -> list[Problem]:
     """What is wrong with the files of one exercise that has a solution."""
     found = []
-    for complaints in (_card, _order, _statement, _probes, _mistakes, _styles, _score):
+    for complaints in (_card, _order, _statement, _probes, coverage.holes, _mistakes, _styles, _score):
         try:
             found += [Problem(exercise.path, what, mend) for what, mend in complaints(exercise)]
         except Fault as error:

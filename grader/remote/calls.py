@@ -233,15 +233,20 @@ def probe_spec(function: Callable[..., Any]) -> dict[str, Any]:
 def _collect(function: Callable[..., Any], sources: dict[str, str], modules: dict[str, str]) -> None:
     if not getattr(function, "__probe__", False):
         raise TypeError(f"`{function.__name__}` is not marked @probe, so it stays in the trusted process")
+    source = textwrap.dedent(inspect.getsource(function))
     if function.__name__ in sources:
+        if sources[function.__name__] != source:
+            raise TypeError(f"two probes are called `{function.__name__}`")
         return
-    sources[function.__name__] = textwrap.dedent(inspect.getsource(function))
+    sources[function.__name__] = source
     for name in _names(function.__code__):
         value = function.__globals__.get(name)
         if isinstance(value, types.ModuleType):
             modules[name] = value.__name__
         elif isinstance(value, types.FunctionType) and getattr(value, "__probe__", False):
             _collect(value, sources, modules)
+            if name != value.__name__:  # a property's probe knows a suite's under a name of its own
+                sources[name] = f"{name} = {value.__name__}"
 
 
 def _names(code: types.CodeType) -> set[str]:

@@ -5,7 +5,8 @@ import torch
 
 from grader.compare import assert_close, assert_equal
 from grader.cost import assert_cost, assert_growth
-from grader.probes import vjp
+from grader.probes import applied, applied_cost, applied_gradients, built, gradients, layout, loaded, rounded, vjp
+from grader.properties import EVERY_FUNCTION, EVERY_MODULE, case, given, holds, on, rounds_once, type_follows
 from grader.suite import probe
 
 # --- probes ---
@@ -23,67 +24,9 @@ def softmax_gradients(module, logits, mask, upstream):
 
 
 @probe
-def gradients(module, query, key, value, upstream, **how):
-    """The output, and what reaches query, key and value through autograd."""
-    leaves = [x.clone().requires_grad_() for x in (query, key, value)]
-    y = module.dot_product_attention(*leaves, **how)
-    return y.detach(), vjp([y], leaves, [upstream])
-
-
-@probe
-def rounded(module, name, *arguments, **how):
-    """The type of each result, and its values in float64."""
-    results = getattr(module, name)(*arguments, **how)
-    results = [results] if torch.is_tensor(results) else list(results)
-    return [x.dtype for x in results], [x.double() for x in results]
-
-
-@probe
-def loaded(module, heads, state):
+def multi_head(module, heads, state):
     """A module with the given parameters."""
-    width, context_width = state["key.weight"].shape
-    layer = module.MultiHeadAttention(width, heads, None if width == context_width else context_width)
-    layer = layer.to(state["key.weight"].dtype)
-    layer.load_state_dict(state)
-    return layer
-
-
-@probe
-def multi_head(module, heads, state, x, *rest, **how):
-    """The output of a module with the given parameters."""
-    return loaded(module, heads, state)(x, *rest, **how).detach()
-
-
-@probe
-def multi_head_gradients(module, heads, state, x, context, upstream, **how):
-    """The output, and what reaches x, the context and every parameter."""
-    layer = loaded(module, heads, state)
-    x, context = x.clone().requires_grad_(), context.clone().requires_grad_()
-    y = layer(x, context, **how)
-    parameters = dict(layer.named_parameters())
-    return y.detach(), vjp([y], [x, context, *(parameters[name] for name in state)], [upstream])
-
-
-@probe
-def multi_head_cost(module, meter, heads, state, x, context):
-    """A module's output; the forward alone is metered."""
-    layer = loaded(module, heads, state)
-    with meter:
-        y = layer(x, context)
-    return y.detach()
-
-
-@probe
-def layout(module, width, heads, context_width):
-    """Names and shapes of the parameters."""
-    layer = module.MultiHeadAttention(width, heads, context_width)
-    return {name: list(p.shape) for name, p in layer.named_parameters()}
-
-
-@probe
-def built(module, width, heads):
-    """Nothing; the module is made."""
-    module.MultiHeadAttention(width, heads)
+    return loaded(module, "MultiHeadAttention", {"width": len(state["query.bias"]), "heads": heads}, state)
 
 
 # --- oracles ---
@@ -91,6 +34,7 @@ def built(module, width, heads):
 F64 = torch.float64
 B, H, TQ, TK, D, M = 2, 3, 5, 7, 4, 6
 E, C = H * D, 10
+SIZES, CROSS = {"width": E, "heads": H}, {"width": E, "heads": H, "context_width": C}
 HALF = "one rounding to half precision is allowed, at the end"
 FAR = "float32 logits near 1e5 are off by up to 0.01, and weights with them"
 
@@ -227,7 +171,7 @@ class TestValues:
         state, x = parameters(draw), draw.normal(B, TK, E, dtype=F64)
         visible = torch.tensor([[[(i + 2 * j + h) % 3 != 0 for j in range(TK)] for i in range(TK)] for h in range(H)])
         call = {"causal": {"causal": True}, "mask": {"mask": visible[None] & PADDING}}[kind]
-        got = submission.run(multi_head, H, state, x, **call)
+        got = submission.run(applied, "MultiHeadAttention", SIZES, state, x, **call)
         assert_close(got, head_by_head(H, state, x, x, **call), what="output", dtype=F64)
 
     @MODULE
@@ -236,7 +180,7 @@ class TestValues:
         """keys and values come from the context, which has a length and a width of its own"""
         state = parameters(draw, context=C)
         x, context = draw.normal(B, TQ, E, dtype=F64), draw.normal(B, TK, C, dtype=F64)
-        got = submission.run(multi_head, H, state, x, context, mask=PADDING)
+        got = submission.run(applied, "MultiHeadAttention", CROSS, state, x, context, mask=PADDING)
         assert_close(got, head_by_head(H, state, x, context, PADDING), what="output", dtype=F64)
 
     @MODULE
@@ -245,7 +189,7 @@ class TestValues:
         expected = {}
         for name, size in (("query", E), ("key", C), ("value", C), ("output", E)):
             expected |= {f"{name}.weight": [E, size], f"{name}.bias": [E]}
-        assert_equal(submission.run(layout, E, H, C), expected, what="shapes of the parameters")
+        assert_equal(submission.run(layout, "MultiHeadAttention", CROSS), expected, what="shapes of the parameters")
 
 
 class TestGradients:
@@ -268,7 +212,7 @@ class TestGradients:
         """the output is differentiable in query, key and value"""
         arguments, upstream = tokens(draw), draw.normal(B, H, TQ, M, dtype=F64)
         call = how(draw, kind)
-        got = submission.run(gradients, *arguments, upstream, **call)
+        got = submission.run(gradients, "dot_product_attention", arguments, upstream, **call)
         expected = explicit_gradients(*arguments, upstream, **call)
         assert_close(got, expected, what="(output, gradients of [query, key, value])")
 
@@ -288,7 +232,7 @@ class TestGradients:
         """the module's inputs and all its parameters get gradients"""
         state, upstream = parameters(draw, context=C), draw.normal(B, TQ, E, dtype=F64)
         x, context = draw.normal(B, TQ, E, dtype=F64), draw.normal(B, TK, C, dtype=F64)
-        got = submission.run(multi_head_gradients, H, state, x, context, upstream, causal=True)
+        got = submission.run(applied_gradients, "MultiHeadAttention", CROSS, state, [x, context], upstream, causal=True)
         leaves = [y.clone().requires_grad_() for y in (x, context, *state.values())]
         y = head_by_head(H, dict(zip(state, leaves[2:], strict=True)), *leaves[:2], causal=True)
         expected = y.detach(), vjp([y], leaves, [upstream])
@@ -320,39 +264,8 @@ class TestStability:
         query, key, value = tokens(draw, dtype=torch.float16)
         query, key = 300 * query, 300 * key
         got, values = submission.run(rounded, "dot_product_attention", query, key, value)
-        assert_equal(got, [torch.float16], what="type of the output")
-        expected = [explicit(query, key, value)[1]]
-        assert_close(values, expected, what="[output]", rtol=2.0**-10, atol=1e-2, reason=FAR)
-
-    @WEIGHTS
-    def test_half_precision_weights(self, submission, draw):
-        """the weights of half precision are float32"""
-        query, key, value = tokens(draw, dtype=torch.bfloat16)
-        call = {"causal": True, "scale": 0.3}
-        got, values = submission.run(rounded, "attention_weights", query, key, **call)
-        assert_equal(got, [torch.float32], what="type of the weights")
-        reason = "float32 sums are off by up to 1e-5"
-        expected = [explicit(query, key, value, **call)[0]]
-        assert_close(values, expected, what="[weights]", rtol=1e-5, atol=1e-6, reason=reason)
-
-    @OUTPUT
-    @pytest.mark.points(2)
-    def test_half_precision(self, submission, draw):
-        """half precision is summed up in float32 and rounded once"""
-        query, key, value = tokens(draw, 11, 90, dtype=torch.bfloat16)
-        got, values = submission.run(rounded, "dot_product_attention", query, key, value, causal=True)
-        assert_equal(got, [torch.bfloat16], what="type of the output")
-        expected = [explicit(query, key, value, causal=True)[1]]
-        assert_close(values, expected, what="[output]", rtol=2.0**-8, atol=1e-5, reason=HALF)
-
-    @BACKWARD
-    def test_half_precision_gradients(self, submission, draw):
-        """gradients of half precision are rounded once, to the types of the inputs"""
-        arguments, upstream = tokens(draw, 11, 30, dtype=torch.bfloat16), draw.normal(B, H, 11, M, dtype=torch.bfloat16)
-        got, values = submission.run(rounded, "attention_gradients", upstream, *arguments)
-        assert_equal(got, [torch.bfloat16] * 3, what="types of (dQ, dK, dV)")
-        expected = explicit_gradients(*arguments, upstream)[1]
-        assert_close(values, expected, what="(dQ, dK, dV)", rtol=2.0**-8, atol=1e-5, reason=HALF)
+        assert_equal(got, torch.float16, what="type of the output")
+        assert_close(values, explicit(query, key, value)[1], what="output", rtol=2.0**-10, atol=1e-2, reason=FAR)
 
 
 class TestEdgeCases:
@@ -375,7 +288,7 @@ class TestEdgeCases:
     def test_more_queries_than_keys(self, submission, draw):
         """causal with more queries than keys: the first see nothing and give 0, and gradients of 0"""
         arguments, upstream = tokens(draw, TK, TQ), draw.normal(B, H, TK, M, dtype=F64)
-        got = submission.run(gradients, *arguments, upstream, causal=True)
+        got = submission.run(gradients, "dot_product_attention", arguments, upstream, causal=True)
         expected = explicit_gradients(*arguments, upstream, causal=True)
         assert_close(got, expected, what="(output, gradients of [query, key, value])")
 
@@ -404,23 +317,13 @@ class TestEdgeCases:
             expected = explicit(query, key, value, mask=PATTERN, causal=True)[1]
             assert_close(got, expected, what=f"output with {len(shape)} leading axes")
 
-    @OUTPUT
-    def test_memory_order(self, submission, draw):
-        """inputs may lie in memory in any order, or be expanded"""
-        query = draw.normal(B, TQ, H, D, dtype=F64).transpose(1, 2)
-        key = draw.normal(B, H, D, TK, dtype=F64).mT
-        value = draw.normal(B, 1, TK, M, dtype=F64).expand(B, H, TK, M)
-        mask = PADDING.expand(B, H, TQ, TK)
-        got = submission.dot_product_attention(query, key, value, mask=mask)
-        assert_close(got, explicit(query, key, value, mask=mask)[1], what="output")
-
     @MODULE
     def test_padding(self, submission, draw):
         """each row of a padded batch comes out as it does alone"""
         state, x = parameters(draw), draw.normal(B, TK, E, dtype=F64)
         lengths = (6, 4)
         mask = (torch.arange(TK) < torch.tensor(lengths)[:, None])[:, None, None, :]
-        got = submission.run(multi_head, H, state, x, mask=mask)
+        got = submission.run(applied, "MultiHeadAttention", SIZES, state, x, mask=mask)
         for i, n in enumerate(lengths):
             alone = x[i : i + 1, :n]
             expected = head_by_head(H, state, alone, alone)
@@ -430,7 +333,68 @@ class TestEdgeCases:
     def test_indivisible(self, submission):
         """a width that does not divide into the heads is a ValueError"""
         with submission.expect_raises(ValueError):
-            submission.run(built, 10, 4)
+            submission.run(built, "MultiHeadAttention", 10, 4)
+
+
+def softmax_calls(draw):
+    """A mask, a bias, and nothing, in three sizes."""
+    return [
+        given(2 * draw.normal(B, H, TQ, TK, dtype=F64), PADDING & PATTERN),
+        given(draw.normal(H, TQ, TK, dtype=F64), biased(draw)),
+        given(draw.normal(3, 2, dtype=F64)),
+    ]
+
+
+def calls(*names):
+    """Those arguments, with everything beside them that there is; and many keys, causal alone."""
+
+    def drawn(draw):
+        several = []
+        for how, sizes in (
+            ({"mask": biased(draw), "causal": True, "scale": 0.3}, (TQ, TK)),
+            ({"causal": True}, (9, 40)),
+        ):
+            query, key, value = tokens(draw, *sizes)
+            upstream = draw.normal(*query.shape[:-1], M, dtype=F64)
+            every = {"query": query, "key": key, "value": value, "upstream": upstream}
+            several.append(given(*(every[name] for name in names), **how))
+        return several
+
+    return drawn
+
+
+def module_calls(draw):
+    """Across and with itself, in two sizes."""
+    x, context = draw.normal(B, TQ, E, dtype=F64), draw.normal(B, TK, E, dtype=F64)
+    return on((H, parameters(draw)), given(x, context, PADDING, causal=True), given(x[:, :3], x[:, :3]))
+
+
+TestProperties = holds(
+    case("masked_softmax", softmax_calls, *EVERY_FUNCTION, expect=normalised),
+    case(
+        "attention_weights",
+        calls("query", "key"),
+        *EVERY_FUNCTION,
+        rounds_once(wide=None),
+        expect=lambda query, key, **how: explicit(query, key, key, **how)[0],
+    ),
+    case(
+        "dot_product_attention",
+        calls("query", "key", "value"),
+        *EVERY_FUNCTION,
+        rounds_once,
+        type_follows(2),
+        expect=lambda *arguments, **how: explicit(*arguments, **how)[1],
+    ),
+    case(
+        "attention_gradients",
+        calls("upstream", "query", "key", "value"),
+        *EVERY_FUNCTION,
+        rounds_once,
+        expect=lambda upstream, *rest, **how: explicit_gradients(*rest, upstream, **how)[1],
+    ),
+    case("MultiHeadAttention", module_calls, *EVERY_MODULE, made=multi_head, expect=head_by_head),
+)
 
 
 class TestPerformance:
@@ -440,7 +404,10 @@ class TestPerformance:
         """operators are as many for 2 heads as for 8"""
         state = parameters(draw, 16, 20, torch.float32)
         x, context = draw.normal(B, 9, 16), draw.normal(B, 11, 20)
-        few, many = (submission.measure(multi_head_cost, heads, state, x, context).cost for heads in (2, 8))
+        sizes = ({"width": 16, "heads": heads, "context_width": 20} for heads in (2, 8))
+        few, many = (
+            submission.measure(applied_cost, "MultiHeadAttention", size, state, x, context).cost for size in sizes
+        )
         for metric in ("operators", "flops"):
             assert_growth(few, many, metric, at_most=1.0, when="there are 8 heads and not 2")
 
@@ -474,10 +441,3 @@ class TestPerformance:
         assert_cost(cost, "flops", at_most=limit, why=why)
         limit = 4 * B * H * q * k
         assert_cost(cost, "largest_bytes", at_most=limit, why="Tq x Tk floats a head")
-
-
-HEADS = "query, key, value = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (query, key, value))"
-CALL = "joined = dot_product_attention(query, key, value, mask, causal).transpose(1, 2)"
-LOGITS = "    logits = scale * query @ key.mT  # (..., Tq, Tk)\n    if causal"
-SHIFTED = "        logits = logits.masked_fill(~mask, -torch.inf)\n"
-FILLED = "logits.masked_fill(empty, 0).softmax(dim=-1)"

@@ -1,26 +1,40 @@
 """Hidden suite for optimizers/adamw: trajectories by the papers' formulas in float64."""
 
-import functools
-
 import pytest
 import torch
 
 from grader.compare import assert_close, assert_equal, assert_that
 from grader.cost import assert_cost, assert_growth
+from grader.properties import (
+    any_iterable,
+    any_layout,
+    case,
+    computes_in_the_inputs_type,
+    given,
+    holds,
+    settings_are_read_each_time,
+)
 from grader.suite import probe
 
 SHAPES = ((3, 4), (5,), (2, 3, 2))
 
 
 @probe
-def trajectory(module, name, start, grads, hyper):
-    """Every parameter after every step; `None` in `grads` means no gradient at that step."""
+def trajectory(module, name, start, grads, hyper, later=None):
+    """Every parameter after every step; `None` in `grads` means no gradient at that step, and `later` has the settings
+    that change, by step.
+
+    A gradient is written into the last one's memory, as a training loop does that keeps it.
+    """
     params = [torch.nn.Parameter(p.clone()) for p in start]
     optimizer = getattr(module, name)(params, **hyper)
+    kept = [torch.empty_like(p) for p in start]
     path = []
-    for step in grads:
-        for p, g in zip(params, step, strict=True):
-            p.grad = None if g is None else g.clone()
+    for number, step in enumerate(grads):
+        for group in optimizer.param_groups:
+            group.update((later or {}).get(number, {}))
+        for p, g, memory in zip(params, step, kept, strict=True):
+            p.grad = None if g is None else memory.copy_(g)
         optimizer.step()
         path.append([p.detach().clone() for p in params])
     return path
@@ -28,14 +42,26 @@ def trajectory(module, name, start, grads, hyper):
 
 @probe
 def grouped(module, name, start, grads, settings, hyper):
-    """As `trajectory`, with one parameter group for each parameter; its settings come from `settings`."""
+    """Every parameter after the last step, with groups of parameters: the size of each, and its own settings."""
     params = [torch.nn.Parameter(p.clone()) for p in start]
-    groups = [{"params": [p], **own} for p, own in zip(params, settings, strict=True)]
+    left = iter(params)
+    groups = [{"params": [next(left) for _ in range(size)], **own} for size, own in settings]
     optimizer = getattr(module, name)(groups, **hyper)
     for step in grads:
         for p, g in zip(params, step, strict=True):
             p.grad = g.clone()
         optimizer.step()
+    return [p.detach().clone() for p in params]
+
+
+@probe
+def after_a_step(module, start):
+    """Parameters, which come as they are given, after a step of SGD."""
+    params = [torch.nn.Parameter(p.clone()) for p in start]
+    optimizer = module.SGD(iter(params) if hasattr(start, "__next__") else type(start)(params), lr=0.5)
+    for p in params:
+        p.grad = torch.ones_like(p)
+    optimizer.step()
     return [p.detach().clone() for p in params]
 
 
@@ -154,45 +180,60 @@ def problem(draw, steps=6, dtype=torch.float64, size=1.0):
     return start, grads
 
 
-def sgd(w, grads, lr, momentum=0.0, weight_decay=0.0, nesterov=False):
-    """The path of one parameter under SGD with momentum, by Sutskever et al. as PyTorch writes it."""
+def sgd(w, steps):
+    """The path of one parameter under SGD with momentum, by Sutskever et al. as PyTorch writes it.
+
+    `steps` has the gradient and the settings of each step.
+    """
     buffer, path = None, []
-    for g in grads:
+    for g, now in steps:
         if g is not None:
-            g = g + weight_decay * w
-            buffer = g if buffer is None else momentum * buffer + g
-            w = w - lr * (g + momentum * buffer if nesterov else buffer if momentum else g)
+            g, mu = g + now["weight_decay"] * w, now["momentum"]
+            buffer = g if buffer is None else mu * buffer + g
+            w = w - now["lr"] * (g + mu * buffer if now["nesterov"] else buffer if mu else g)
         path.append(w)
     return path
 
 
-def adam(w, grads, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, amsgrad=False, decoupled=False):
+def adam(w, steps):
     """The path of one parameter under Adam (algorithm 1), or AdamW (algorithm 2 of Loshchilov & Hutter)."""
-    (beta1, beta2), t, path = betas, 0, []
+    t, path = 0, []
     m = v = largest = torch.zeros_like(w)
-    for g in grads:
+    for g, now in steps:
         if g is not None:
             t += 1
-            g = g if decoupled else g + weight_decay * w
+            beta1, beta2 = now["betas"]
+            g = g if now["decoupled"] else g + now["weight_decay"] * w
             m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
             largest = torch.maximum(largest, v)
-            root = ((largest if amsgrad else v) / (1 - beta2**t)).sqrt()
-            decay = weight_decay * w if decoupled else 0.0
-            w = w - lr * (m / (1 - beta1**t) / (root + eps) + decay)
+            root = ((largest if now["amsgrad"] else v) / (1 - beta2**t)).sqrt()
+            decay = now["weight_decay"] * w if now["decoupled"] else 0.0
+            w = w - now["lr"] * (m / (1 - beta1**t) / (root + now["eps"]) + decay)
         path.append(w)
     return path
 
 
-def oracle(name, start, grads, hyper, settings=None):
-    """The trajectory by the papers' formulas, each parameter by itself.
+MOMENTS = dict(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, amsgrad=False, decoupled=False)
+RULES = {
+    "SGD": (sgd, dict(momentum=0.0, weight_decay=0.0, nesterov=False)),
+    "Adam": (adam, MOMENTS),
+    "AdamW": (adam, {**MOMENTS, "weight_decay": 0.01, "decoupled": True}),
+}
+
+
+def oracle(name, start, grads, hyper, later=None, own=None):
+    """The trajectory by the papers' formulas, each parameter by itself; `own` has settings of each.
 
     Not `torch.optim`, whose first optimizer imports the compiler (two seconds); `tests/oracles` compares the two.
     """
-    rule = {"SGD": sgd, "Adam": adam, "AdamW": functools.partial(adam, decoupled=True)}[name]
-    defaults = {"weight_decay": 0.01} if name == "AdamW" else {}
-    own = settings or [{}] * len(start)
-    columns = [[step[number] for step in grads] for number in range(len(start))]
-    paths = [rule(w, c, **{**defaults, **hyper, **extra}) for w, c, extra in zip(start, columns, own, strict=True)]
+    rule, defaults = RULES[name]
+    paths = []
+    for number, w in enumerate(start):
+        now, steps = {**defaults, **hyper, **(own[number] if own else {})}, []
+        for step, each in enumerate(grads):
+            now = {**now, **(later or {}).get(step, {})}
+            steps.append((each[number], now))
+        paths.append(rule(w, steps))
     return [list(step) for step in zip(*paths, strict=True)]
 
 
@@ -295,10 +336,12 @@ class TestEdgeCases:
     def test_groups(self, submission, draw, name):
         """each parameter group uses its own settings, and the defaults for the rest"""
         start, grads = problem(draw, steps=3)
-        settings = [{"lr": 0.3}, {"weight_decay": 0.7}, {}]
         hyper = dict(lr=0.05, weight_decay=0.1)
-        got = submission.run(grouped, name, start, grads, settings, hyper)
-        assert_close(got, oracle(name, start, grads, hyper, settings)[-1], what="parameters")
+        for settings in ([(1, {"lr": 0.3}), (1, {"weight_decay": 0.7}), (1, {})], [(2, {"lr": 0.3}), (1, {})]):
+            got = submission.run(grouped, name, start, grads, settings, hyper)
+            own = [own for size, own in settings for _ in range(size)]
+            expected = oracle(name, start, grads, hyper, own=own)[-1]
+            assert_close(got, expected, what=f"parameters in {len(settings)} groups")
 
     @pytest.mark.part("Optimizer")
     @pytest.mark.points(2)
@@ -353,6 +396,31 @@ class TestEdgeCases:
         """an optimizer without parameters is a ValueError"""
         with submission.expect_raises(ValueError):
             submission.run(without_parameters, "SGD")
+
+
+def runs(name, **hyper):
+    """Four steps, before the last two of which settings change."""
+
+    def drawn(draw):
+        start, grads = problem(draw, steps=4)
+        return [given(name, start, grads, {"lr": 0.1, **hyper}, {2: {"lr": 0.01, "weight_decay": 0.3}, 3: {"lr": 0.2}})]
+
+    return drawn
+
+
+RUNS = (any_layout, computes_in_the_inputs_type, settings_are_read_each_time)
+TestProperties = holds(
+    case(
+        "Optimizer",
+        lambda draw: [given(problem(draw)[0])],
+        any_iterable(0),
+        of=after_a_step,
+        target="Optimizer.__init__",
+    ),
+    case("SGD", runs("SGD", momentum=0.9), *RUNS, of=trajectory, expect=oracle),
+    case("Adam", runs("Adam", amsgrad=True), *RUNS, of=trajectory, expect=oracle),
+    case("AdamW", runs("AdamW", weight_decay=0.2), *RUNS, of=trajectory, expect=oracle),
+)
 
 
 class TestPerformance:
