@@ -19,6 +19,8 @@ from grader.mistake import plant
 from grader.order import Order
 from grader.verdict import Status
 
+pytestmark = pytest.mark.slow
+
 GAP, SUM = catalog.find("maximum_gap"), catalog.find("combination_sum")
 
 

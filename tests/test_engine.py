@@ -19,6 +19,8 @@ from grader.plugin import collect
 from grader.remote.calls import Call, Result
 from grader.verdict import Cause, Outcome, Status, from_json
 
+pytestmark = pytest.mark.slow
+
 GAP = catalog.find("maximum_gap")
 SOLUTION = GAP.text
 ADAMW = catalog.find("adamw")

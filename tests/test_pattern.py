@@ -392,7 +392,7 @@ EDGES = {
     "a small square": (np.array([[1, 5.5], [3, 4]]), np.array([[1, 2], [3, 4.0]]), None),
     "of three": (changed(S[:3, :3], (0, 1), (0, 2), (1, 2), by=2.5), S[:3, :3], "wrong above the diagonal only"),
     "an axis of three": (changed(X, (2, 1), (2, 2), by=2.5), X, "wrong at index 2 along axis 0 (of size 3) only"),
-    "the last of an axis": (changed(X, (0, 3), (2, 3), to=-7.5), X, "wrong at index 3 along axis 1 (of size 4) only"),
+    "the last of an axis": (changed(X, (slice(None), 3), to=-7.5), X, "wrong at index 3 along axis 1 (of size 4) only"),
     "the first three": (where(ROWS < 3), S, "wrong up to index 2 along axis 0 (of size 5); right after"),
     "the last three": (where(ROWS > 1), S, "wrong from index 2 to the end along axis 0 (of size 5); right before"),
     "odd of an even size": (changed(np.arange(8.0) + 1, 1, 3, 5, 7, to=-9), np.arange(8.0) + 1, "wrong at odd indices along axis 0 (of size 8) only"),
