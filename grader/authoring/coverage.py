@@ -14,7 +14,7 @@ from grader.verdict import Outcome, Verdict
 
 TAKES = {"tensors": "Tensor", "iterables": "Iterable", "sequences": "Sequence"}
 METHODS = ("forward", "__call__", "step")  # of a class, where the generic mistakes go
-ANY = "anything"
+ALSO = {"tensors": ("tensors", "anything"), "sequences": ("sequences", "iterables")}  # what else will do
 MEND = "declare it in TestProperties, see grader/properties"
 
 
@@ -43,7 +43,7 @@ def holes(exercise: Exercise) -> Iterator[tuple[str, str]]:
     held = table(exercise)
     for part, takes in _takes(exercise).items():
         for kind in takes:
-            fitting = [one.name for one in ALL if one.check and one.fits in (kind, ANY if kind == "tensors" else kind)]
+            fitting = [one.name for one in ALL if one.check and one.fits in ALSO.get(kind, (kind,))]
             if not set(fitting) & set(held[part]):
                 yield f"part `{part}` takes {kind} and holds none of {', '.join(fitting)}", MEND
 
@@ -55,7 +55,7 @@ def planted(exercise: Exercise, grade: Callable[..., Verdict]) -> Iterator[tuple
     """
     functions = _functions(exercise)
     for case in cases(exercise):
-        target = case.planted or _target(case.part, functions)
+        target = case.target or _target(case.part, functions)
         for held in case.properties:
             name = f"TestProperties::test_{held.name}[{case.name}]"
             yield name, held, _rejects(grade, held.plant(exercise.text, target), name)
@@ -78,7 +78,7 @@ def complaints(
             proven(test, held.mistake)
         else:
             what = f"{test} lets the generic mistake `{held.mistake}` of `{held.name}` pass"
-            yield what, "draw inputs that show it, or name the function that gets it with `planted`"
+            yield what, "draw inputs that show it, or name the function that gets it with `target`"
 
 
 def _tests_of(case: Case) -> list[str]:

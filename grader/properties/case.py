@@ -56,7 +56,7 @@ class Case:
     expect: Callable[..., Any] | None
     of: Probe | None
     made: Probe | None
-    planted: str
+    target: str
     name: str
 
     @property
@@ -74,7 +74,8 @@ class Case:
 
     def run(self, submission: Any, generic: Probe, *args: Any, **kwargs: Any) -> Any:
         """A property's probe beside the learner's code, where `subject` is what this case calls."""
-        return submission.run(bound(generic, self.of, self.made), self.part, *args, **kwargs)
+        name = self.part if "." in self.target else self.target or self.part
+        return submission.run(bound(generic, self.of, self.made), name, *args, **kwargs)
 
     def expected(self, drawn: Drawn) -> list[Any]:
         """What the oracle gives for each call."""
@@ -89,7 +90,7 @@ def case(
     expect: Callable[..., Any] | None = None,
     of: Probe | None = None,
     made: Probe | None = None,
-    planted: str = "",
+    target: str = "",
     name: str = "",
 ) -> Case:
     """A part, its calls, and the properties that it holds.
@@ -98,10 +99,11 @@ def case(
     expect   the oracle: `expect(*settings, *args, **kwargs)`, in float64
     of       a probe to call in place of the part: `of(module, *settings, *args, **kwargs)`
     made     a probe that makes the object to call: `made(module, *settings)`
-    planted  the function or method that gets the generic mistakes, where it is not the part or a module's `forward`
+    target   the function that is called where it has another name, or the method that does a class's work: there the
+             generic mistakes are planted. By default the part itself, or its `forward`, `__call__` or `step`
     name     to tell apart two cases that share a part and a property
     """
-    return Case(part, inputs, properties, expect, of, made, planted, name or part)
+    return Case(part, inputs, properties, expect, of, made, target, name or part)
 
 
 def holds(*cases: Case) -> type:

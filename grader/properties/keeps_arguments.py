@@ -13,8 +13,9 @@ def changes_an_argument(original: Any) -> Any:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
         for value in [*args, *kwargs.values()]:
-            if hasattr(value, "untyped_storage") and value.numel() and value.dtype.itemsize > 1:
-                value.detach()[(0,) * value.ndim] += 1
+            if hasattr(value, "untyped_storage") and value.numel():
+                first = value.detach()[(0,) * value.ndim]
+                first.copy_(~first if first.dtype.itemsize == 1 else first + 1)
                 break
             if type(value) is list and value:
                 value.append(value[0])

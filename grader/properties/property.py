@@ -73,7 +73,7 @@ def size_of(value: Any) -> Any:
     if type(value) in (list, tuple):
         return [size_of(item) for item in value]
     if type(value) is dict:
-        return {key: size_of(item) for key, item in value.items()}
-    if type(value) is str:
+        return [[size_of(key), size_of(item)] for key, item in value.items()]
+    if type(value) in (str, bytes):
         return len(value)
     return type(value).__name__ if type(value) in (int, float) or callable(value) else repr(value)

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 from grader.compare import assert_close, assert_equal
 from grader.properties.case import Drawn, Given
-from grader.properties.computes_in_the_inputs_type import cast, in_type, largest, types
+from grader.properties.computes_in_the_inputs_type import cast, in_type, largest
 from grader.properties.property import Property, mapped
 from grader.properties.subject import subject
 from grader.suite import probe
 
 HALVES = {"bfloat16": 2.0**-8, "float16": 2.0**-11}  # relative error of one rounding
 SUMS = 1e-5  # what float32 sums are off by, beside values near 1
-REASON = "one rounding to {name} is allowed, at the end"
 
 
 @probe
-def in_float64(value: Any) -> Any:
-    """A value with each tensor as its type and its numbers in float64, where roundings show."""
+def in_float64(value: Any) -> list[Any]:
+    """The type of each tensor in a value, and its numbers in float64, where roundings show."""
     if hasattr(value, "untyped_storage"):
-        return value.dtype, value.detach().double() if value.is_floating_point() else value
-    if type(value) in (list, tuple):
-        return [in_float64(item) for item in value]
-    return value
+        return [(value.dtype, value.detach().double() if value.is_floating_point() else value)]
+    return [pair for item in value for pair in in_float64(item)] if type(value) in (list, tuple) else []
 
 
 @probe
@@ -37,26 +35,35 @@ def rounded_in_turn(module: Any, name: str, groups: list[Any]) -> list[list[Any]
     return results
 
 
-def check(submission: Any, case: Any, draw: Any, wide: tuple[int, ...] | None = (), atol: float = SUMS) -> None:
+def check(submission: Any, case: Any, draw: Any, wide: tuple[int, ...] | None = (), kept: tuple[int, ...] = ()) -> None:
+    """
+    wide  the places of results that stay float32; None for all
+    kept  the places of arguments that are float32 here too
+    """
     drawn = case.draw(draw)
-    halves = [cast(drawn, name) for name in HALVES]
+    halves = [_mixed(drawn, kept, "float32", name) if kept else cast(drawn, name) for name in HALVES]
     got = case.run(submission, rounded_in_turn, [half.plain() for half in halves])
     for name, half, results in zip(HALVES, halves, got, strict=True):
         exact = case.expected(cast(half, "float64"))
         for number, (a, b) in enumerate(zip(results, exact, strict=True), 1):
-            _compare(a, b, f"result of call {number} in {name}", name, wide, atol)
+            _compare(a, b, f"result of call {number} in {name}", name, wide)
 
 
-def _compare(got: Any, exact: Any, what: str, name: str, wide: tuple[int, ...] | None, atol: float) -> None:
-    """Results one by one; those at the places `wide` stay float32, all of them for None."""
-    several = isinstance(exact, list | tuple)
-    pairs = [(got, exact)] if not several else list(zip(got, exact, strict=True))
-    for place, (a, b) in enumerate(pairs):
-        own = "float32" if wide is None or place in wide else name
-        here = f"{what}[{place}]" if several else what
-        assert_equal([a[0]], types(in_type(b, own)), what=f"type of the {here}")
-        rtol, reason = (HALVES[name], REASON.format(name=name)) if own == name else (1e-5, "float32 sums, not rounded")
-        assert_close(a[1], in_type(b, "float64"), what=here, rtol=rtol, atol=atol * largest(b), reason=reason)
+def _compare(got: Any, exact: Any, what: str, name: str, wide: tuple[int, ...] | None) -> None:
+    """Tensor by tensor; those at the places `wide` stay float32, all of them for None."""
+    right: list[Any] = []
+    mapped(exact, right.append)
+    kinds = ["float32" if wide is None or place in wide else name for place in range(len(right))]
+    assert_equal(
+        [kind for kind, _ in got],
+        [in_type(x, kind).dtype for x, kind in zip(right, kinds, strict=True)],
+        what=f"types of the {what}",
+    )
+    for place, ((_, a), b, kind) in enumerate(zip(got, right, kinds, strict=True)):
+        rtol = HALVES.get(kind, SUMS)
+        reason = f"one rounding to {kind} is allowed, at the end"
+        here = what if len(right) == 1 else f"{what}, tensor {place}"
+        assert_close(a, in_type(b, "float64"), what=here, rtol=rtol, atol=SUMS * largest(b), reason=reason)
 
 
 def rounds_on_the_way(original: Any) -> Any:
@@ -87,31 +94,27 @@ rounds_once = Property(
 )
 
 
-def check_mixed(submission: Any, case: Any, draw: Any, *which: int | str) -> None:
+def check_mixed(submission: Any, case: Any, draw: Any, *which: int | str, wide: tuple[int, ...] = ()) -> None:
     drawn = case.draw(draw)
-    ways = [_mixed(drawn, which, one, other) for one, other in (("float32", "bfloat16"), ("bfloat16", "float32"))]
-    got = case.run(submission, rounded_in_turn, [way.plain() for way in ways])
-    for (name, way), results in zip((("float32", ways[0]), ("bfloat16", ways[1])), got, strict=True):
+    ways = [
+        (one, _mixed(drawn, which, one, other)) for one, other in (("float32", "bfloat16"), ("bfloat16", "float32"))
+    ]
+    got = case.run(submission, rounded_in_turn, [way.plain() for _, way in ways])
+    for (name, way), results in zip(ways, got, strict=True):
         exact = case.expected(cast(way, "float64"))
         for number, (a, b) in enumerate(zip(results, exact, strict=True), 1):
             what = f"result of call {number}, where what gives it its type is {name} and all else is not"
-            rtol = HALVES.get(name, SUMS)
-            for here, there in zip(*((a, b) if isinstance(b, list | tuple) else ([a], [b])), strict=True):
-                assert_equal([here[0]], types(in_type(there, name)), what=f"type of the {what}")
-                reason = REASON.format(name=name)
-                assert_close(
-                    here[1], in_type(there, "float64"), what=what, rtol=rtol, atol=SUMS * largest(there), reason=reason
-                )
+            _compare(a, b, what, name, wide)
 
 
-def _mixed(drawn: Drawn, which: tuple[int | str, ...], one: str, other: str) -> Drawn:
+def _mixed(drawn: Drawn, which: Sequence[int | str], one: str, other: str) -> Drawn:
     """The arguments of `which` in one type, the others in another."""
     calls = []
     for call in drawn.calls:
         args = tuple(in_type(value, one if place in which else other) for place, value in enumerate(call.args))
         kwargs = {key: in_type(value, one if key in which else other) for key, value in call.kwargs.items()}
         calls.append(Given(args, kwargs))
-    return Drawn(tuple(calls), drawn.settings)
+    return Drawn(tuple(calls), in_type(drawn.settings, other))
 
 
 def takes_the_first_type(original: Any) -> Any:

@@ -346,11 +346,14 @@ def softmax_calls(draw):
 
 
 def calls(*names):
-    """Those arguments, with everything beside them that there is; and many keys, with nothing."""
+    """Those arguments, with everything beside them that there is; and many keys, causal alone."""
 
     def drawn(draw):
         several = []
-        for how, sizes in (({"mask": biased(draw), "causal": True, "scale": 0.3}, (TQ, TK)), ({}, (9, 40))):
+        for how, sizes in (
+            ({"mask": biased(draw), "causal": True, "scale": 0.3}, (TQ, TK)),
+            ({"causal": True}, (9, 40)),
+        ):
             query, key, value = tokens(draw, *sizes)
             upstream = draw.normal(*query.shape[:-1], M, dtype=F64)
             every = {"query": query, "key": key, "value": value, "upstream": upstream}

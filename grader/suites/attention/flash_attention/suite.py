@@ -5,25 +5,21 @@ import torch
 
 from grader.compare import assert_close, assert_equal
 from grader.cost import assert_cost, assert_growth
-from grader.probes import vjp
+from grader.probes import gradients, rounded, vjp
+from grader.properties import (
+    EVERY_FUNCTION,
+    any_layout,
+    case,
+    computes_in_the_inputs_type,
+    given,
+    holds,
+    no_state_between_calls,
+    rounds_once,
+    type_follows,
+)
 from grader.suite import probe
 
 # --- probes ---
-
-
-@probe
-def gradients(module, query, key, value, upstream, **how):
-    """The output, and what reaches query, key and value."""
-    leaves = [x.clone().requires_grad_() for x in (query, key, value)]
-    y = module.flash_attention(*leaves, **how)
-    return y.detach(), vjp([y], leaves, [upstream])
-
-
-@probe
-def rounded(module, name, *arguments, **how):
-    """The type of each result, and its values in float64."""
-    results = getattr(module, name)(*arguments, **how)
-    return [x.dtype for x in results], [x.double() for x in results]
 
 
 @probe
@@ -32,6 +28,12 @@ def whole(module, query, key, columns, **how):
     rows = [slice(0, 3), slice(3, 7), slice(7, query.shape[2])]
     strips = [[module.tile_logits(query, key, a, slice(*b), **how) for b in columns] for a in rows]
     return torch.cat([torch.cat(strip, dim=3) for strip in strips], dim=2)
+
+
+@probe
+def strip(module, query, key, first, last, **how):
+    """One strip of logits: queries from `first` to before `last`, and all keys."""
+    return module.tile_logits(query, key, slice(first, last), slice(0, key.shape[2]), **how)
 
 
 @probe
@@ -67,7 +69,7 @@ def logits_of(query, key, mask=None, causal=False, scale=None):
     return logits if mask is None else torch.where(mask[:, None, None, :], logits, -torch.inf)
 
 
-def explicit(query, key, value, **how):
+def explicit(query, key, value, tile_q=64, tile_k=64, **how):
     """Output and log-sum-exp, in float64."""
     logits = logits_of(query, key, **how)
     seen = logits > -torch.inf
@@ -84,11 +86,12 @@ def explicit_gradients(query, key, value, upstream, **how):
     return y.detach(), vjp([y], leaves, [upstream.double()])
 
 
-def from_saved(upstream, query, key, value, output, lse):
+def from_saved(upstream, query, key, value, output, lse, tile_q=64, tile_k=64, **how):
     """The formulas of the backward with the output and log-sum-exp as they are given, in float64."""
     upstream, query, key, value, output, lse = (x.double() for x in (upstream, query, key, value, output, lse))
-    scale = 1 / query.shape[-1] ** 0.5
-    p = torch.exp(torch.einsum("bhid,bhjd->bhij", query, key) * scale - lse[..., None])
+    scale = how.get("scale") or 1 / query.shape[-1] ** 0.5
+    logits = logits_of(query, key, **how)
+    p = torch.where(logits > -torch.inf, torch.exp(logits - lse[..., None]), 0)
     inner = (
         torch.einsum("bhim,bhjm->bhij", upstream, value) - torch.einsum("bhim,bhim->bhi", upstream, output)[..., None]
     )
@@ -139,10 +142,7 @@ class TestValues:
     def test_combine(self, submission, draw):
         """two partial sums are brought to one maximum and added"""
         pairs = [(draw.normal(5, 7, dtype=F64), draw.uniform(5, 7, low=1, high=4, dtype=F64)) for _ in range(2)]
-        (m1, l1), (m2, l2) = pairs
-        m = torch.where(m1 > m2, m1, m2)
-        expected = m, (l1 * torch.exp(m1) + l2 * torch.exp(m2)) * torch.exp(-m)
-        assert_close(submission.combine(*pairs), expected, what="(m, l)", dtype=F64)
+        assert_close(submission.combine(*pairs), combined(*pairs), what="(m, l)", dtype=F64)
 
     @ONLINE
     @pytest.mark.parametrize("tile", [3, 5], ids=["ragged", "whole tiles"])
@@ -198,7 +198,7 @@ class TestGradients:
         """autograd goes through the tiled forward and backward"""
         query, key, value = tokens(draw)
         upstream = upstream_of(draw, query, value)
-        got = submission.run(gradients, query, key, value, upstream, **KINDS[kind], **TILES)
+        got = submission.run(gradients, "flash_attention", [query, key, value], upstream, **KINDS[kind], **TILES)
         expected = explicit_gradients(query, key, value, upstream, **KINDS[kind])
         assert_close(got, expected, what="(output, gradients of [query, key, value])", dtype=F64)
 
@@ -240,17 +240,6 @@ class TestStability:
         assert_close(got, expected, what="(dQ, dK, dV)", rtol=1e-6, atol=1e-6, reason=reason)
 
     @FORWARD
-    @pytest.mark.points(2)
-    def test_half_precision(self, submission, draw):
-        """half precision is summed up in float32 and rounded once; the log-sum-exp is float32"""
-        query, key, value = tokens(draw, 9, 90, torch.bfloat16)
-        got, values = submission.run(rounded, "flash_forward", query, key, value, tile_q=4, tile_k=16)
-        assert_equal(got, [torch.bfloat16, torch.float32], what="types of (output, lse)")
-        output, lse = explicit(query, key, value)
-        assert_close(values[0], output, what="output", rtol=2.0**-8, atol=1e-5, reason=HALF)
-        assert_close(values[1], lse, what="lse", rtol=1e-5, atol=1e-5, reason="float32 sums are off by up to 1e-5")
-
-    @FORWARD
     def test_large_half_precision(self, submission, draw):
         """dot products above 65504 do not overflow in float16"""
         query, key, value = tokens(draw, dtype=torch.float16)
@@ -259,18 +248,6 @@ class TestStability:
         assert_equal(got, [torch.float16, torch.float32], what="types of (output, lse)")
         expected, reason = list(explicit(query, key, value)), "float32 logits near 1e5 are off by up to 0.01"
         assert_close(values, expected, what="[output, lse]", rtol=2.0**-9, atol=5e-2, reason=reason)
-
-    @BACKWARD
-    def test_half_precision_backward(self, submission, draw):
-        """gradients of half precision are summed up in float32 and rounded once, to the types of the inputs"""
-        query, key, value = tokens(draw, 20, 30, torch.bfloat16)
-        upstream = upstream_of(draw, query, value)
-        output, lse = explicit(query, key, value)
-        saved = output.bfloat16(), lse.float()
-        arguments = (upstream, query, key, value, *saved)
-        got, values = submission.run(rounded, "flash_backward", *arguments, tile_q=6, tile_k=8)
-        assert_equal(got, [torch.bfloat16] * 3, what="types of (dQ, dK, dV)")
-        assert_close(values, from_saved(*arguments), what="(dQ, dK, dV)", rtol=2.0**-8, atol=1e-5, reason=HALF)
 
 
 class TestEdgeCases:
@@ -329,16 +306,89 @@ class TestEdgeCases:
             got = submission.flash_forward(query, key, value, causal=queries == 1, **TILES)
             assert_close(got, explicit(query, key, value), what=f"(output, lse) for {queries} queries, {keys} keys")
 
-    @FUNCTION
-    def test_memory_order(self, submission, draw):
-        """inputs and upstream gradients may lie in memory in any order, or be expanded"""
-        query = draw.normal(B, TQ, H, D, dtype=F64).transpose(1, 2)
-        key = draw.normal(B, H, D, TK, dtype=F64).mT
-        value = draw.normal(B, 1, TK, M, dtype=F64).expand(B, H, TK, M)
-        upstream = draw.normal(B, TQ, H, M, dtype=F64).transpose(1, 2)
-        got = submission.run(gradients, query, key, value, upstream, **TILES)
-        expected = explicit_gradients(query, key, value, upstream)
-        assert_close(got, expected, what="(output, gradients of [query, key, value])")
+
+ALL = {"mask": PADDING, "causal": True, "scale": 0.7, "tile_q": 4, "tile_k": 6}  # nothing is given without the rest
+
+
+def pairs_of(draw):
+    """Two pairs (m, l), in two shapes."""
+
+    def pair(*shape):
+        return draw.normal(*shape, dtype=F64), draw.uniform(*shape, low=1, high=4, dtype=F64)
+
+    return [given(pair(5, 7), pair(5, 7)), given(pair(3), pair(3))]
+
+
+def combined(first, second):
+    """(m, l) of two sets together."""
+    (m1, l1), (m2, l2) = first, second
+    m = torch.where(m1 > m2, m1, m2)
+    return m, (l1 * torch.exp(m1) + l2 * torch.exp(m2)) * torch.exp(-m)
+
+
+def calls(draw):
+    """Many keys, and with everything that there is."""
+    return [given(*tokens(draw, 5, 40), tile_q=2, tile_k=16), given(*tokens(draw), **ALL)]
+
+
+def saved_calls(draw):
+    """The same for the backward."""
+    several = []
+    for arguments, how in ((tokens(draw, 20, 30), {"tile_q": 6, "tile_k": 8}), (tokens(draw), ALL)):
+        output, lse = explicit(*arguments, **how)
+        query, _, value = arguments
+        several.append(given(upstream_of(draw, query, value), *arguments, output, lse.clamp(min=-30), **how))
+    return several
+
+
+def tile_calls(draw):
+    """One tile of logits for itself."""
+    query, key, _ = tokens(draw)
+    return [given(query, key, 3, 7, mask=PADDING, causal=True, scale=0.7), given(*tokens(draw, 4, 9)[:2], 0, 4)]
+
+
+def differentiated(draw):
+    """All tensors that autograd's function sees."""
+    query, key, value = tokens(draw)
+    return [given("flash_attention", [query, key, value], upstream_of(draw, query, value), **ALL)]
+
+
+TestProperties = holds(
+    case("combine", pairs_of, *EVERY_FUNCTION, expect=combined),
+    case(
+        "online_softmax",
+        lambda draw: [given(2 * draw.normal(4, 7, 10, dtype=F64), 3), given(draw.normal(5, 6, dtype=F64), 2)],
+        *EVERY_FUNCTION,
+        expect=running,
+    ),
+    case(
+        "tile_logits",
+        tile_calls,
+        *EVERY_FUNCTION,
+        rounds_once(wide=None),
+        of=strip,
+        expect=lambda query, key, first, last, **how: logits_of(query, key, **how)[:, :, first:last],
+    ),
+    case("flash_forward", calls, *EVERY_FUNCTION, rounds_once(wide=(1,)), expect=explicit),
+    case("flash_backward", saved_calls, *EVERY_FUNCTION, rounds_once(kept=(5,)), expect=from_saved),
+    case(
+        "FlashAttention",
+        calls,
+        type_follows(2),
+        expect=lambda *arguments, **how: explicit(*arguments, **how)[0],
+        target="flash_attention",
+    ),
+    case(
+        "FlashAttention",
+        differentiated,
+        any_layout,
+        no_state_between_calls,
+        computes_in_the_inputs_type,
+        of=gradients,
+        expect=lambda name, leaves, upstream, **how: explicit_gradients(*leaves, upstream, **how),
+        target="flash_attention",
+    ),
+)
 
 
 class TestPerformance:
@@ -396,10 +446,3 @@ class TestPerformance:
         limit = 4 * B * H * (64 * (D + M + 1) + 96 * (D + M)) + B * 96
         for metric in ("saved_bytes", "held_bytes"):  # what autograd saves, the inputs too, and what else stays alive
             assert_cost(cost, metric, at_most=limit, why="query, key, value, output, log-sum-exp and mask")
-
-
-TILE = "            S = tile_logits(query, key, rows, columns, mask, causal, scale)  # (B, H, Cq, Ck)\n"
-IN_FORWARD = TILE + "            m_new"
-IN_BACKWARD = TILE + "            P = (S - lse"
-SKIPPED = "            if causal and hidden(rows, columns, query, key):\n                "
-VALUES = "rescale * O + P @ wide(value[:, :, columns])[0]"

@@ -5,75 +5,51 @@ import torch
 
 from grader.compare import assert_close, assert_equal
 from grader.cost import assert_cost, assert_growth
-from grader.probes import vjp
+from grader.probes import applied_gradients, gradients, layout, loaded, rounded, several, vjp
+from grader.properties import (
+    EVERY_FUNCTION,
+    EVERY_MODULE,
+    any_layout,
+    case,
+    computes_in_the_inputs_type,
+    given,
+    holds,
+    no_state_between_calls,
+    on,
+    rounds_once,
+    type_follows,
+)
 from grader.suite import probe
 
 # --- probes ---
 
 
 @probe
-def each(module, name, calls):
-    """The results of several calls."""
-    return [getattr(module, name)(*arguments, **how) for arguments, how in calls]
-
-
-@probe
-def gradients(module, name, arguments, upstream, ways, *rest):
+def both(module, name, arguments, upstream, ways, *rest):
     """The output, and what reaches each of the arguments, in several ways."""
-    results = []
-    for how in ways:
-        leaves = [x.clone().requires_grad_() for x in arguments]
-        y = getattr(module, name)(*leaves, *rest, **how)
-        results.append((y.detach(), vjp([y], leaves, [upstream])))
-    return results
+    return [gradients(module, name, arguments, upstream, *rest, **how) for how in ways]
 
 
 @probe
-def rounded(module, name, arguments, *rest, **how):
-    """The type of the output, and its values in float64."""
-    y = getattr(module, name)(*arguments, *rest, **how)
-    return y.dtype, y.double()
-
-
-@probe
-def loaded(module, state, chunk_size):
+def loaded_unit(module, state, chunk_size):
     """A unit with the given parameters."""
     expanded, width = state["gate.weight"].shape
-    unit = module.GatedAttentionUnit(width, expanded, state["base.bias"].shape[0], chunk_size)
-    unit = unit.to(state["gate.weight"].dtype)
-    unit.load_state_dict(state)
-    return unit
+    sizes = {"width": width, "expanded": expanded, "shared": len(state["base.bias"]), "chunk_size": chunk_size}
+    return loaded(module, "GatedAttentionUnit", sizes, state)
 
 
 @probe
 def unit_outputs(module, state, chunk_size, x, ways):
     """The output of a unit with the given parameters, in several ways."""
-    unit = loaded(module, state, chunk_size)
-    return [unit(x, **how).detach() for how in ways]
-
-
-@probe
-def unit_gradients(module, state, chunk_size, x, upstream, **how):
-    """The output, and what reaches the input and every parameter."""
-    unit = loaded(module, state, chunk_size)
-    x = x.clone().requires_grad_()
-    y = unit(x, **how)
-    parameters = dict(unit.named_parameters())
-    return y.detach(), vjp([y], [x, *(parameters[name] for name in state)], [upstream])
-
-
-@probe
-def layouts(module, width, expanded, shared, chunk_sizes):
-    """Names and shapes of the parameters."""
-    units = [module.GatedAttentionUnit(width, expanded, shared, size) for size in chunk_sizes]
-    return [{name: list(p.shape) for name, p in unit.named_parameters()} for unit in units]
+    unit = loaded_unit(module, state, chunk_size)
+    return [unit(x, **how) for how in ways]
 
 
 # --- oracles ---
 
 F64 = torch.float64
 B, T, S, E, C, D = 2, 11, 5, 7, 4, 6
-HALF = "one rounding to bfloat16 is allowed, at the end"
+SIZES = {"width": D, "expanded": E, "shared": S}
 HOLES = torch.tensor([[1, 1, 0, 1, 1, 0, 0, 1, 1, 1, 0], [1, 0, 1, 1, 1, 1, 1, 0, 0, 1, 1]], dtype=torch.bool)
 SPARSE = torch.tensor([[0, 0, 0, 0, 0, 1, 0, 1, 0, 1, 1], [0] * T], dtype=torch.bool)  # no key early, and none at all
 
@@ -114,6 +90,20 @@ def across(q, k, v, chunk, mask=None, causal=False):
 def mixed(q, k, linear_q, linear_k, v, chunk=256, mask=None, causal=False):
     """Both together."""
     return quadratic(q, k, v, mask, causal, chunk) + across(linear_q, linear_k, v, chunk, mask, causal)
+
+
+def chunked(x, size):
+    """Token by token."""
+    size = min(size, x.shape[-2])
+    y = x.new_zeros(*x.shape[:-2], -(-x.shape[-2] // size), size, x.shape[-1])
+    for t in range(x.shape[-2]):
+        y[..., t // size, t % size, :] = x[..., t, :]
+    return y
+
+
+def sums_before(x):
+    """Chunk by chunk."""
+    return torch.stack([x[..., :g, :, :].sum(dim=-3) for g in range(x.shape[-3])], dim=-3)
 
 
 def unit(state, chunk, x, mask=None, causal=False):
@@ -190,36 +180,27 @@ class TestValues:
         for heads, shape in ((2, (B, T, S)), (4, (T, S)), (3, (B, 3, T, S))):
             z, gamma, beta = (draw.normal(*size, dtype=F64) for size in (shape, (heads, S), (heads, S)))
             calls.append(((z, gamma, beta), {}))
-        got = submission.run(each, "affine_heads", calls)
+        got = submission.run(several, "affine_heads", calls)
         expected = [torch.stack([z * g + b for g, b in zip(*gb, strict=True)]) for (z, *gb), _ in calls]
         assert_close(got, expected, what="[2, 4 and 3 heads]", dtype=F64)
 
     @pytest.mark.part("into_chunks")
     def test_into_chunks(self, submission, draw):
         """neighbours form a chunk; zeros stand at the end of the last one"""
-        calls, expected = [], []
+        calls = []
         for length, size, shape in ((8, 4, (B,)), (11, 4, (B, 3)), (3, 5, ()), (7, 1, (B,))):
-            x, chunk = draw.normal(*shape, length, S, dtype=F64), min(size, length)
-            chunks = -(-length // chunk)
-            y = torch.zeros(*shape, chunks, chunk, S, dtype=F64)
-            for t in range(length):
-                y[..., t // chunk, t % chunk, :] = x[..., t, :]
-            calls, expected = [*calls, ((x, size), {})], [*expected, y]
+            calls.append(((draw.normal(*shape, length, S, dtype=F64), size), {}))
         calls.append(((HOLES[..., None], 4), {}))
-        flags = torch.cat([HOLES, torch.zeros(B, 1, dtype=torch.bool)], dim=1).reshape(B, 3, 4, 1)
         what = "chunks of [8 tokens by 4, 11 by 4, 3 by 5, 7 by 1, 11 bools by 4]"
-        assert_equal(submission.run(each, "into_chunks", calls), [*expected, flags], what=what)
+        assert_equal(submission.run(several, "into_chunks", calls), [chunked(*call) for call, _ in calls], what=what)
 
     @pytest.mark.part("earlier_sums")
     def test_earlier_sums(self, submission, draw):
         """every chunk gets the sum of those before it, and the first one 0"""
         x, counts = draw.normal(B, 3, 5, S, E, dtype=F64), draw.integers(0, 9, 5, 1, 2)
         one = draw.normal(1, S, E, dtype=F64)
-        got = submission.run(each, "earlier_sums", [((y,), {}) for y in (x, counts, one)])
-        expected = []
-        for y in (x, counts, one):
-            chunks = [y[..., :g, :, :].sum(dim=-3) for g in range(y.shape[-3])]
-            expected.append(torch.stack(chunks, dim=-3))
+        got = submission.run(several, "earlier_sums", [((y,), {}) for y in (x, counts, one)])
+        expected = [sums_before(y) for y in (x, counts, one)]
         assert_close(got, expected, what="sums over earlier chunks of [floats, integers, one chunk]")
 
     @FORMS
@@ -230,7 +211,7 @@ class TestValues:
         for arguments in (form.tokens(draw), form.tokens(draw, 1)):
             calls += [((*arguments, *form.rest()), {"causal": causal}) for causal in (False, True)]
         calls += [(calls[0][0], {"causal": causal, "mask": HOLES}) for causal in (False, True)]
-        got = submission.run(each, form.name, calls)
+        got = submission.run(several, form.name, calls)
         expected = [form.oracle(*call, **how) for call, how in calls]
         what = "outputs for [11 tokens, causal, 1 token, causal, 11 tokens with padding, causal]"
         assert_close(got, expected, what=what, dtype=F64)
@@ -240,7 +221,7 @@ class TestValues:
         """chunks may be even, ragged, of one token, or longer than the sequence"""
         arguments, sizes = form.tokens(draw, 8), (4, 3, 1, 8, 20)
         calls = [((*arguments, size), {"causal": causal}) for size in sizes for causal in (False, True)]
-        got = submission.run(each, form.name, calls)
+        got = submission.run(several, form.name, calls)
         expected = [form.oracle(*call, **how) for call, how in calls]
         assert_close(got, expected, what=f"outputs for chunks of {sizes}, each without and with causal", dtype=F64)
 
@@ -279,7 +260,7 @@ class TestValues:
             for name, (inner, outer) in {"gate": (D, E), "value": (D, E), "base": (D, S), "output": (E, D)}.items():
                 shapes |= {f"{name}.weight": [outer, inner], f"{name}.bias": [outer]}
             expected.append(shapes)
-        got = submission.run(layouts, D, E, S, [None, C])
+        got = [submission.run(layout, "GatedAttentionUnit", {**SIZES, "chunk_size": size}) for size in (None, C)]
         assert_equal(got, expected, what="shapes of the parameters, [quadratic, mixed]")
 
 
@@ -290,7 +271,7 @@ class TestGradients:
         """queries, keys and values get the gradients of the explicit sums, padding included"""
         arguments, upstream = form.tokens(draw), draw.normal(B, T, E, dtype=F64)
         ways = [{"mask": HOLES, "causal": causal} for causal in (False, True)]
-        got = submission.run(gradients, form.name, arguments, upstream, ways, *form.rest())
+        got = submission.run(both, form.name, arguments, upstream, ways, *form.rest())
         expected = form.gradients(arguments, upstream, ways, *form.rest())
         assert_close(got, expected, what="[(output, gradients of queries, keys and values), the same for causal]")
 
@@ -300,7 +281,9 @@ class TestGradients:
         """the input and all parameters get gradients"""
         state, x = parameters(draw, 4 if chunk else 2), draw.normal(B, T, D, dtype=F64)
         upstream = draw.normal(B, T, D, dtype=F64)
-        got = submission.run(unit_gradients, state, chunk, x, upstream, causal=True)
+        got = submission.run(
+            applied_gradients, "GatedAttentionUnit", {**SIZES, "chunk_size": chunk}, state, [x], upstream, causal=True
+        )
         leaves = [y.clone().requires_grad_() for y in (x, *state.values())]
         y = unit(dict(zip(state, leaves[1:], strict=True)), chunk, leaves[0], causal=True)
         expected = y.detach(), vjp([y], leaves, [upstream])
@@ -332,21 +315,11 @@ class TestStability:
         """squares above 65504 do not overflow in float16"""
         arguments = [40 * x for x in form.tokens(draw, dtype=torch.float16)]
         arguments[-1] = arguments[-1] / 1e5
-        kind, got = submission.run(rounded, form.name, arguments, *form.rest(), causal=True)
+        kind, got = submission.run(rounded, form.name, *arguments, *form.rest(), causal=True)
         assert_equal(kind, torch.float16, what="type of the output")
         expected = form.oracle(*arguments, *form.rest(), causal=True)
         reason = "one rounding to float16 is allowed, at the end"
         assert_close(got, expected, what="output", rtol=2.0**-10, atol=1e-3, reason=reason)
-
-    @FORMS
-    @pytest.mark.points(2)
-    def test_half_precision(self, submission, draw, form):
-        """half precision is summed up in float32 and rounded once"""
-        arguments = form.tokens(draw, 150, torch.bfloat16)
-        kind, got = submission.run(rounded, form.name, arguments, *form.rest(50))
-        assert_equal(kind, torch.bfloat16, what="type of the output")
-        expected = form.oracle(*arguments, *form.rest(50))
-        assert_close(got, expected, what="output", rtol=2.0**-8, atol=1e-5, reason=HALF)
 
 
 class TestEdgeCases:
@@ -355,7 +328,7 @@ class TestEdgeCases:
         """a query that sees no key gets 0, and gradients of 0"""
         arguments, upstream = form.tokens(draw), draw.normal(B, T, E, dtype=F64)
         ways = [{"mask": SPARSE, "causal": causal} for causal in (False, True)]
-        got = submission.run(gradients, form.name, arguments, upstream, ways, *form.rest())
+        got = submission.run(both, form.name, arguments, upstream, ways, *form.rest())
         expected = form.gradients(arguments, upstream, ways, *form.rest())
         assert_close(got, expected, what="[(output, gradients of queries, keys and values), the same for causal]")
 
@@ -368,7 +341,7 @@ class TestEdgeCases:
         large = [torch.where(mask[..., None], x, 1e30).float() for x in drawn]
         ways = [(x, causal) for x in (drawn, large) for causal in (False, True)]
         calls = [((*x, *form.rest()), {"mask": mask, "causal": causal}) for x, causal in ways]
-        got = submission.run(each, form.name, calls)
+        got = submission.run(several, form.name, calls)
         for outputs, (arguments, causal) in zip(got, ways, strict=True):
             for i, n in enumerate(lengths):
                 alone = [x[i : i + 1, :n] for x in arguments]
@@ -381,21 +354,70 @@ class TestEdgeCases:
         """under causal the first tokens come out alike, whether others follow or not"""
         arguments = form.tokens(draw)
         calls = [((*(x[:, :n] for x in arguments), *form.rest()), {"causal": True}) for n in (T, 7)]
-        long, short = submission.run(each, form.name, calls)
+        long, short = submission.run(several, form.name, calls)
         assert_close(long[:, :7], short, what=f"outputs of the first 7 of {T} tokens, beside those of the 7 alone")
 
-    @FORMS
-    def test_layouts(self, submission, draw, form):
-        """inputs may lie in memory in any order or be expanded, with no axis or two before the tokens"""
-        q, k, *others = form.tokens(draw, shape=(B, 3))
-        arguments = [q.mT.contiguous().mT, k[:1].expand(B, 3, T, S), *others]
+
+def form_calls(form):
+    """Two axes before the tokens, with a mask; many tokens; and one, with no axis before it."""
+
+    def drawn(draw):
         mask = torch.stack([HOLES, ~HOLES, HOLES.flip(-1)], dim=1)
-        single = [x[1, 2] for x in arguments]
-        calls = [((*arguments, *form.rest()), {"mask": mask, "causal": causal}) for causal in (False, True)]
-        calls.append(((*single, *form.rest()), {"mask": mask[1, 2], "causal": True}))
-        got = submission.run(each, form.name, calls)
-        expected = [form.oracle(*call, **how) for call, how in calls]
-        assert_close(got, expected, what="outputs with [two axes, two and causal, none and causal]", dtype=F64)
+        return [
+            given(*form.tokens(draw, shape=(B, 3)), *form.rest(), mask=mask, causal=True),
+            given(*form.tokens(draw, 60), *form.rest(20)),
+            given(*form.tokens(draw, 1, shape=()), *form.rest(), causal=True),
+        ]
+
+    return drawn
+
+
+def heads_of(draw):
+    """A base, gains and shifts, for two heads and for four."""
+    shapes = ((B, T, S), (2, S), (2, S)), ((T, S), (4, S), (4, S))
+    return [given(*(draw.normal(*shape, dtype=F64) for shape in sizes)) for sizes in shapes]
+
+
+def unit_calls(heads, chunk):
+    """With a mask and causal, and fewer tokens without."""
+
+    def drawn(draw):
+        x, few = draw.normal(B, T, D, dtype=F64), draw.normal(B, 3, D, dtype=F64)
+        return on((parameters(draw, heads), chunk), given(x, HOLES, causal=True), given(few))
+
+    return drawn
+
+
+TestProperties = holds(
+    case(
+        "affine_heads",
+        heads_of,
+        *EVERY_FUNCTION,
+        expect=lambda z, *rows: torch.stack([z * g + b for g, b in zip(*rows, strict=True)]),
+    ),
+    case(
+        "into_chunks",  # may give a view
+        lambda draw: [given(draw.normal(B, 3, 11, S, dtype=F64), 4), given(draw.normal(3, S, dtype=F64), 5)],
+        any_layout,
+        no_state_between_calls,
+        computes_in_the_inputs_type,
+        expect=chunked,
+    ),
+    case(
+        "earlier_sums",
+        lambda draw: [given(draw.normal(B, 5, S, E, dtype=F64)), given(draw.normal(3, 1, 2, dtype=F64))],
+        *EVERY_FUNCTION,
+        expect=sums_before,
+    ),
+    *(
+        case(form.name, form_calls(form), *EVERY_FUNCTION, rounds_once, type_follows(form.heads), expect=form.oracle)
+        for form in (QUADRATIC, GLOBAL, MIXED)
+    ),
+    case(
+        "GatedAttentionUnit", unit_calls(2, None), *EVERY_MODULE, made=loaded_unit, expect=unit, name="quadratic unit"
+    ),
+    case("GatedAttentionUnit", unit_calls(4, C), *EVERY_MODULE, made=loaded_unit, expect=unit, name="mixed unit"),
+)
 
 
 class TestPerformance:
@@ -431,16 +453,3 @@ class TestPerformance:
         products = 2 * B * 96 * 96 * (S + E)
         assert_cost(cost, "flops", at_most=1.2 * products, why="the products of Q K^T and A V, and a fifth beside")
         assert_cost(cost, "largest_bytes", at_most=2 * B * 96 * 96 * 4, why="two floats a pair of tokens")
-
-
-HEADS = "    heads = z[..., None, :] * gamma + beta  # (..., T, H, s)\n"
-FILLED = "F.pad(x, (0, 0, 0, -T % C)).unflatten(-2, (-1, C))"
-SCORES = "    scores = (q @ k.mT).masked_fill(~seen, 0)"
-COUNT = "    n = seen.sum(dim=-1, keepdim=True).clamp(min=1)"
-AVERAGE = "(scores.relu().square() @ v / n)"
-EARLIER = "        S, m = earlier_sums(S), earlier_sums(m)\n"
-CUT = "into_chunks(x, chunk_size if causal else T)"
-LOCAL = "    local = quadratic_attention(Q, K, V, real, causal).flatten(-3, -2)[..., :T, :]"
-LAYERS = "    u, v, z = (F.silu(layer(x)) for layer in (self.gate, self.value, self.base))"
-MIXES = "            mixed = mixed_chunk_attention(*heads, v, self.chunk_size, mask, causal)\n"
-OUTPUT = "self.output(u * mixed)"

@@ -5,7 +5,15 @@ import torch
 
 from grader.compare import assert_close, assert_equal, assert_that
 from grader.cost import assert_cost, assert_growth
-from grader.probes import vjp
+from grader.probes import back, gradients, rounded, vjp
+from grader.properties import (
+    EVERY_FUNCTION,
+    case,
+    given,
+    holds,
+    rounds_once,
+    type_follows,
+)
 from grader.suite import probe
 
 # --- probes ---
@@ -26,25 +34,10 @@ def mapped(module, x):
 
 
 @probe
-def rounded_map(module, x):
-    """The type of phi(x), and its values in float64, where roundings show."""
-    y = module.feature_map(x)
-    return y.dtype, y.double()
-
-
-@probe
-def quotient(module, numerator, denominator, upstream):
-    """The gradients of both arguments of `normalise`."""
-    leaves = [numerator.clone().requires_grad_(), denominator.clone().requires_grad_()]
-    return vjp([module.normalise(*leaves)], leaves, [upstream])
-
-
-@probe
-def gradients(module, name, q, k, v, upstream, **call):
+def output_gradients(module, name, q, k, v, upstream, **call):
     """The output, and what reaches q, k and v when `upstream` arrives at it."""
-    leaves = [x.clone().requires_grad_() for x in (q, k, v)]
-    y = output_of(getattr(module, name)(*leaves, **call))
-    return y.detach(), vjp([y], leaves, [upstream])
+    leaves = [x.detach().requires_grad_() for x in (q, k, v)]
+    return back(output_of(getattr(module, name)(*leaves, **call)), leaves, upstream)
 
 
 @probe
@@ -56,20 +49,6 @@ def gradients_through_state(module, name, arguments, upstream, **call):
 
 
 @probe
-def rounded(module, name, q, k, v):
-    """The type of the output, and its values in float64."""
-    y = output_of(getattr(module, name)(q, k, v))
-    return y.dtype, y.double()
-
-
-@probe
-def rounded_state(module, q, k, v):
-    """The types of the causal form's state, and its values in float64."""
-    _, state = module.causal_linear_attention(q, k, v)
-    return [x.dtype for x in state], [x.double() for x in state]
-
-
-@probe
 def decoded(module, q, k, v):
     """Step by step from nothing: all outputs, and the last state."""
     outputs, state = [], None
@@ -77,13 +56,6 @@ def decoded(module, q, k, v):
         y, state = module.linear_attention_step(q[:, :, t], k[:, :, t], v[:, :, t], state)
         outputs.append(y)
     return torch.stack(outputs, dim=2), list(state)
-
-
-@probe
-def rounded_decoded(module, q, k, v):
-    """As `decoded`: the types of output and state, and their values in float64."""
-    y, state = decoded(module, q, k, v)
-    return [y.dtype, *[x.dtype for x in state]], [y.double(), *[x.double() for x in state]]
 
 
 @probe
@@ -138,8 +110,6 @@ def explicit_gradients(q, k, v, upstream, **how):
 F64 = torch.float64
 B, H, T, D, M = 2, 3, 11, 5, 7
 HOLES = torch.tensor([[1, 1, 0, 1, 1, 0, 0, 1, 1, 1, 0], [1, 0, 1, 1, 1, 1, 1, 0, 0, 1, 1]], dtype=torch.bool)
-HALF = "one rounding to bfloat16 is allowed, at the end"
-SUMS = "float32 sums are off by up to 1e-4"
 
 
 def tokens(draw, length=T, dtype=F64, shape=(B, H), dim=D, values=M):
@@ -255,7 +225,7 @@ class TestGradients:
         numerator, denominator = draw.normal(4, T, M, dtype=F64), draw.uniform(4, T, 1, low=0.1, high=9, dtype=F64)
         upstream = draw.normal(4, T, M, dtype=F64)
         numerator[1, ::2], denominator[1, ::2] = 0, 0
-        got = submission.run(quotient, numerator, denominator, upstream)
+        got = submission.run(gradients, "normalise", [numerator, denominator], upstream)[1]
         inverse = torch.where(denominator > 0, 1 / denominator, 0)
         expected = [upstream * inverse, -(upstream * numerator).sum(dim=-1, keepdim=True) * inverse**2]
         assert_close(got, expected, what="[gradient of numerator, of denominator]")
@@ -267,7 +237,7 @@ class TestGradients:
         (q, k, v), upstream = tokens(draw), draw.normal(B, H, T, M, dtype=F64)
         causal = name == "causal_linear_attention"
         call = {"chunk_size": 4} if causal else {}
-        got = submission.run(gradients, name, q, k, v, upstream, mask=HOLES, **call)
+        got = submission.run(output_gradients, name, q, k, v, upstream, mask=HOLES, **call)
         expected = explicit_gradients(q, k, v, upstream, mask=HOLES, causal=causal)
         assert_close(got, expected, what="(output, gradients of [q, k, v])")
 
@@ -303,7 +273,7 @@ class TestStability:
     def test_half_feature_map(self, submission, draw, dtype, rtol):
         """features near x = -8 are small, not 0, in half precision"""
         x = draw.uniform(4, T, low=-9, high=-6).to(dtype)
-        got, values = submission.run(rounded_map, x)
+        got, values = submission.run(rounded, "feature_map", x)
         assert_equal(got, dtype, what="type of phi(x)")
         reason = f"two roundings to {dtype} are allowed"
         assert_close(values, phi(x), what="phi(x)", rtol=rtol, atol=1e-9, reason=reason)
@@ -321,7 +291,7 @@ class TestStability:
         """queries and keys of +-1000 give finite outputs and gradients"""
         (q, k, v), upstream = tokens(draw), draw.normal(B, H, T, M, dtype=F64)
         q[..., 0], q[..., 2], k[..., 1], k[..., 3] = 1000, -1000, 1000, -1000
-        got = submission.run(gradients, name, q, k, v, upstream)
+        got = submission.run(output_gradients, name, q, k, v, upstream)
         expected = explicit_gradients(q, k, v, upstream, causal=name == "causal_linear_attention")
         assert_close(got, expected, what="(output, gradients of [q, k, v])")
 
@@ -331,34 +301,6 @@ class TestStability:
         q, k, v = tokens(draw)
         got = submission.linear_attention(q - 12, k - 12, v)
         assert_close(got, explicit(q - 12, k - 12, v), what="output for queries and keys near -12")
-
-    @SEQUENCES
-    @pytest.mark.points(2)
-    def test_half_precision(self, submission, draw, name):
-        """half precision is summed up in float32 and rounded once"""
-        q, k, v = tokens(draw, 150, torch.bfloat16)
-        got, values = submission.run(rounded, name, q, k, v)
-        assert_equal(got, torch.bfloat16, what="type of the output")
-        expected = explicit(q, k, v, causal=name == "causal_linear_attention")
-        assert_close(values, expected, what="output", rtol=2.0**-8, atol=1e-5, reason=HALF)
-
-    @pytest.mark.part("causal_linear_attention")
-    def test_half_precision_state(self, submission, draw):
-        """the state of half precision is float32"""
-        q, k, v = tokens(draw, 150, torch.bfloat16)
-        got, values = submission.run(rounded_state, q, k, v)
-        assert_equal(got, [torch.float32] * 2, what="types of (S, z)")
-        assert_close(values, summed(k, v), what="(S, z)", rtol=1e-5, atol=1e-4, reason=SUMS)
-
-    @pytest.mark.part("linear_attention_step")
-    def test_half_precision_steps(self, submission, draw):
-        """steps in half precision keep a float32 state"""
-        q, k, v = tokens(draw, 40, torch.bfloat16)
-        got, (values, *state) = submission.run(rounded_decoded, q, k, v)
-        assert_equal(got, [torch.bfloat16, torch.float32, torch.float32], what="types of output, S and z")
-        expected = explicit(q, k, v, causal=True)
-        assert_close(values, expected, what="outputs of all steps", rtol=2.0**-8, atol=1e-5, reason=HALF)
-        assert_close(state, summed(k, v), what="(S, z)", rtol=1e-5, atol=1e-4, reason=SUMS)
 
 
 class TestEdgeCases:
@@ -380,7 +322,7 @@ class TestEdgeCases:
         """a query that sees no key gives 0, and gradients of 0"""
         (q, k, v), upstream = tokens(draw), draw.normal(B, H, T, M, dtype=F64)
         mask = torch.stack([torch.arange(T) >= 4, torch.zeros(T, dtype=torch.bool)])  # left padding; nothing real
-        got = submission.run(gradients, name, q, k, v, upstream, mask=mask)
+        got = submission.run(output_gradients, name, q, k, v, upstream, mask=mask)
         expected = explicit_gradients(q, k, v, upstream, mask=mask, causal=name == "causal_linear_attention")
         assert_close(got, expected, what="(output, gradients of [q, k, v])")
 
@@ -392,15 +334,6 @@ class TestEdgeCases:
         expected = (explicit(q, k, v, mask=HOLES, causal=True), summed(k, v, HOLES))
         assert_close(got, expected, what="(output, (S, z))", dtype=F64)
 
-    @SEQUENCES
-    def test_memory_order(self, submission, draw, name):
-        """inputs may lie in memory in any order, or be expanded"""
-        q = draw.normal(B, T, H, D, dtype=F64).transpose(1, 2)
-        k = draw.normal(B, H, D, T, dtype=F64).mT
-        v = draw.normal(B, 1, T, M, dtype=F64).expand(B, H, T, M)
-        got = output(getattr(submission, name)(q, k, v))
-        assert_close(got, explicit(q, k, v, causal=name == "causal_linear_attention"), what="output")
-
     @pytest.mark.part("causal_linear_attention")
     def test_future(self, submission, draw):
         """what comes later changes nothing earlier"""
@@ -410,6 +343,59 @@ class TestEdgeCases:
             x[:, :, 6:] += 3
         after = output(submission.causal_linear_attention(q, k, v, chunk_size=4))
         assert_close(after[:, :, :6], before[:, :, :6], what="outputs of tokens 0 to 5, when tokens 6 to 10 change")
+
+
+def goes_on(q, k, v, state=None, mask=None, chunk_size=64):
+    """Output and new state of the causal form, or of a step."""
+    step = q.ndim == 3
+    q, k, v = (x[:, :, None] for x in (q, k, v)) if step else (q, k, v)
+    y, total = explicit(q, k, v, mask=mask, causal=True, state=state), summed(k, v, mask)
+    if state is not None:
+        total = tuple(a + b for a, b in zip(state, total, strict=True))
+    return y[:, :, 0] if step else y, total
+
+
+def causal_calls(draw):
+    """With a mask, small chunks and a state, and with nothing and more tokens."""
+    return [given(*tokens(draw), mask=HOLES, chunk_size=4, state=past(draw)), given(*tokens(draw, 70))]
+
+
+def step_calls(draw):
+    """On a state, and from nothing."""
+    one, other = ([x[:, :, 0] for x in tokens(draw, 1)] for _ in range(2))
+    return [given(*one, past(draw)), given(*other)]
+
+
+TestProperties = holds(
+    case(
+        "feature_map",
+        lambda draw: [given(3 * draw.normal(*shape, dtype=F64)) for shape in ((4, T, D), (3, 2))],
+        *EVERY_FUNCTION,
+        expect=phi,
+    ),
+    case(
+        "normalise",
+        lambda draw: [given(draw.normal(*s, M, dtype=F64), 2 + draw.uniform(*s, 1, dtype=F64)) for s in ((4, T), (3,))],
+        *EVERY_FUNCTION,
+        expect=lambda numerator, denominator: numerator / denominator,
+    ),
+    case(
+        "linear_attention",
+        lambda draw: [given(*tokens(draw), HOLES), given(*tokens(draw, 60))],
+        *EVERY_FUNCTION,
+        rounds_once,
+        type_follows(2),
+        expect=explicit,
+    ),
+    case(
+        "causal_linear_attention",
+        causal_calls,
+        *EVERY_FUNCTION,
+        rounds_once(wide=(1, 2), kept=("state",)),
+        expect=goes_on,
+    ),
+    case("linear_attention_step", step_calls, *EVERY_FUNCTION, rounds_once(wide=(1, 2), kept=(3,)), expect=goes_on),
+)
 
 
 class TestPerformance:

@@ -7,30 +7,24 @@ import torch
 
 from grader.compare import assert_close, assert_equal, assert_that
 from grader.cost import assert_cost, assert_growth
-from grader.probes import vjp
+from grader.probes import back, gradients
+from grader.properties import (
+    EVERY_FUNCTION,
+    any_layout,
+    case,
+    given,
+    holds,
+    rounds_once,
+)
 from grader.suite import probe
 
 # --- probes ---
 
 
 @probe
-def as_list(results):
-    """One tensor or several, as a list."""
-    return [results] if torch.is_tensor(results) else list(results)
-
-
-@probe
 def several(module, name, calls):
     """The results of several calls."""
     return [getattr(module, name)(*call) for call in calls]
-
-
-@probe
-def gradients(module, name, leaves, rest, upstream, **call):
-    """The results, and what reaches `leaves` when `upstream` arrives at the results."""
-    leaves = [x.clone().requires_grad_() for x in leaves]
-    results = as_list(getattr(module, name)(*leaves, *rest, **call))
-    return [y.detach() for y in results], vjp(results, leaves, upstream)
 
 
 @probe
@@ -50,7 +44,6 @@ def logarithms(module, calls):
 
 F64 = torch.float64
 B, H, L, T, D, M, F = 2, 3, 6, 11, 5, 7, 13  # F directions
-HALF = "one rounding to half precision is allowed, at the end"
 
 
 def positive(x, directions):
@@ -97,8 +90,7 @@ def explicit(q, k, v, directions, causal=False):
 def expected_gradients(function, leaves, upstream):
     """As the probe `gradients`, of an oracle."""
     leaves = [x.clone().requires_grad_() for x in leaves]
-    results = as_list(function(*leaves))
-    return [y.detach() for y in results], vjp(results, leaves, upstream)
+    return back(function(*leaves), leaves, upstream)
 
 
 def tokens(draw, queries=T, keys=T, dtype=F64, dim=D, values=M, features=F):
@@ -121,6 +113,15 @@ def slanted(draw, rows, dim):
         given.append(mix @ U[:r])
         wanted.append(given[-1].norm(dim=1, keepdim=True) * U[:r])
     return torch.cat(given), torch.cat(wanted)
+
+
+def gram_schmidt(directions):
+    """Block by block by QR, whose signs are mended, in float64."""
+    blocks = []
+    for block in directions.double().split(directions.shape[1]):
+        Q, R = torch.linalg.qr(block.T)
+        blocks.append(block.norm(dim=1, keepdim=True) * (Q * R.diagonal().sign()).T)
+    return torch.cat(blocks)
 
 
 def quadrature(n=32):
@@ -256,17 +257,17 @@ class TestGradients:
     def test_features_gradient(self, submission, draw, name):
         """features send gradients back to x"""
         x, directions = draw.normal(B, T, D, dtype=F64), draw.normal(F, D, dtype=F64)
-        upstream = [draw.normal(B, T, F * (1 + (name == "trigonometric_features")), dtype=F64)]
-        got = submission.run(gradients, name, [x], [directions], upstream)
+        upstream = draw.normal(B, T, F * (1 + (name == "trigonometric_features")), dtype=F64)
+        got = submission.run(gradients, name, [x], upstream, directions)
         expected = expected_gradients(lambda x: ORACLES[name](x, directions), [x], upstream)
-        assert_close(got, expected, what="([features], [gradient of x])")
+        assert_close(got, expected, what="(features, [gradient of x])")
 
     @STABILISE
     def test_stabilise_gradient(self, submission, draw):
         """the maxima are constants"""
         log_q, log_k = 3 * draw.normal(B, H, L, F, dtype=F64), 3 * draw.normal(B, H, T, F, dtype=F64)
         upstream = [draw.normal(B, H, L, F, dtype=F64), draw.normal(B, H, T, F, dtype=F64)]
-        got = submission.run(gradients, "stabilise", [log_q, log_k], [], upstream)
+        got = submission.run(gradients, "stabilise", [log_q, log_k], upstream)
         expected = expected_gradients(stabilised, [log_q, log_k], upstream)
         assert_close(got, expected, what="([features], gradients of [log_q, log_k])")
 
@@ -275,11 +276,11 @@ class TestGradients:
     def test_gradients(self, submission, draw, name):
         """queries, keys and values get the gradients of the explicit formula"""
         *leaves, directions = tokens(draw)
-        upstream = [draw.normal(B, H, T, M, dtype=F64)]
+        upstream = draw.normal(B, H, T, M, dtype=F64)
         causal = name == "causal_favor_attention"
-        got = submission.run(gradients, name, leaves, [directions], upstream, **({"chunk_size": 4} if causal else {}))
+        got = submission.run(gradients, name, leaves, upstream, directions, **({"chunk_size": 4} if causal else {}))
         expected = expected_gradients(lambda *x: explicit(*x, directions, causal), leaves, upstream)
-        assert_close(got, expected, what="([output], gradients of [q, k, v])")
+        assert_close(got, expected, what="(output, gradients of [q, k, v])")
 
 
 class TestStability:
@@ -327,28 +328,15 @@ class TestStability:
 
     @BOTH
     @pytest.mark.points(2)
-    def test_half(self, submission, draw, name):
-        """half precision is computed in float32, and rounded once"""
-        q, k, v, directions = tokens(draw, dtype=torch.float32)
-        kinds = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-10}
-        calls = [[q.to(dtype), k.to(dtype), v.to(dtype), directions] for dtype in kinds]
-        types, values = submission.run(rounded, name, calls)
-        for call, value, dtype, rtol in zip(calls, values, kinds, kinds.values(), strict=True):
-            expected = explicit(*call, causal=name == "causal_favor_attention")
-            assert_close(value, expected, what=f"output for {dtype}", rtol=rtol, atol=1e-5, reason=HALF)
-        assert_equal(types, list(kinds), what="types of the outputs")
-
-    @BOTH
-    @pytest.mark.points(2)
     def test_long(self, submission, draw, name):
         """queries and keys may be long, and lie opposite to each other"""
         *leaves, directions = opposed(draw)
-        upstream = [draw.normal(B, H, T, M, dtype=F64)]
+        upstream = draw.normal(B, H, T, M, dtype=F64)
         causal = name == "causal_favor_attention"
-        got = submission.run(gradients, name, leaves, [directions], upstream, **({"chunk_size": 4} if causal else {}))
+        got = submission.run(gradients, name, leaves, upstream, directions, **({"chunk_size": 4} if causal else {}))
         expected = expected_gradients(lambda *x: explicit(*x, directions, causal), leaves, upstream)
         reason = "logarithms of size 1e5 are rounded to 1e-11, and gradients are products with inputs of size 400"
-        assert_close(got, expected, what="([output], gradients of [q, k, v])", rtol=1e-7, atol=1e-7, reason=reason)
+        assert_close(got, expected, what="(output, gradients of [q, k, v])", rtol=1e-7, atol=1e-7, reason=reason)
 
     @BOTH
     def test_samples(self, submission, draw, name):
@@ -412,16 +400,6 @@ class TestEdgeCases:
         what = "[output for values of 1, for one token with 13 directions, with one]"
         assert_close(got, [torch.ones_like(v), V, V], what=what)
 
-    @BOTH
-    def test_memory_order(self, submission, draw, name):
-        """inputs may lie in memory in any order, or be expanded"""
-        q = draw.normal(B, T, H, D, dtype=F64).transpose(1, 2)
-        k = draw.normal(B, H, D, T, dtype=F64).mT
-        v = draw.normal(B, 1, T, M, dtype=F64).expand(B, H, T, M)
-        directions = draw.normal(D, F, dtype=F64).T
-        got = getattr(submission, name)(q, k, v, directions)
-        assert_close(got, explicit(q, k, v, directions, causal=name == "causal_favor_attention"), what="output")
-
     @CAUSAL
     def test_future(self, submission, draw):
         """what comes later changes nothing earlier, however large it is"""
@@ -431,6 +409,47 @@ class TestEdgeCases:
         after = submission.causal_favor_attention(q, k, v, directions, 4)
         what = "outputs of tokens 0 to 7, when tokens 8 to 10 change"
         assert_close(after[:, :, :8], before[:, :, :8], what=what)
+
+
+def features_of(draw):
+    """Vectors of two axes and of one, and directions."""
+    return [given(draw.normal(*s, D, dtype=F64), draw.normal(m, D, dtype=F64)) for s, m in (((B, T), F), ((4,), 3))]
+
+
+def favor_calls(*chunk):
+    """Few and many tokens."""
+    return lambda draw: [given(*tokens(draw), *chunk), given(*tokens(draw, 40, 40))]
+
+
+def causally(q, k, v, directions, chunk_size=64):
+    return explicit(q, k, v, directions, causal=True)
+
+
+TestProperties = holds(
+    case(
+        "orthogonal_directions",
+        lambda draw: [given(slanted(draw, F, D)[0]), given(slanted(draw, 3, M)[0])],
+        any_layout(expand=False),  # rows that are alike have no directions
+        *EVERY_FUNCTION[1:],
+        expect=gram_schmidt,
+    ),
+    case("log_features", features_of, *EVERY_FUNCTION, expect=positive),
+    case("trigonometric_features", features_of, *EVERY_FUNCTION, expect=trigonometric),
+    case(
+        "kernel_variances",
+        lambda draw: [given(*(draw.normal(*s, D, dtype=F64) / 2 for _ in "xy"), 3) for s in ((T,), (2, 3))],
+        *EVERY_FUNCTION,
+        expect=variances,
+    ),
+    case(
+        "stabilise",
+        lambda draw: [given(*(3 * draw.normal(*s, n, F, dtype=F64) for n in (L, T))) for s in ((B, H), ())],
+        *EVERY_FUNCTION,
+        expect=stabilised,
+    ),
+    case("favor_attention", favor_calls(), *EVERY_FUNCTION, rounds_once, expect=explicit),
+    case("causal_favor_attention", favor_calls(4), *EVERY_FUNCTION, rounds_once, expect=causally),
+)
 
 
 class TestPerformance:
@@ -452,15 +471,3 @@ class TestPerformance:
         """operators are as many as there are chunks, not tokens"""
         cost = submission.measure("causal_favor_attention", *tokens(draw, 512, 512, torch.float32)).cost
         assert_cost(cost, "operators", at_most=900, why="100 for each of 8 chunks, and 100 beside")
-
-
-GRAM_SCHMIDT = """    for G in gaussian.split(gaussian.shape[1]):  # (r, D), r = D but for the last
-"""
-QUOTIENT = "((phi_q @ S) / (phi_q @ z)).to(dtype)"
-NORM = "projected - x.square().sum(dim=-1, keepdim=True) / 2 - "
-CHUNKS = """    c = torch.full_like(k[:, :, :1], -torch.inf)  # (B, H, 1, m)
-"""
-MAXIMA = """    c = log_k.detach().amax(dim=-2, keepdim=True)  # (..., 1, m)
-    log_q = log_q + c
-"""
-SHIFTED = "    return (log_q - log_q.detach().amax(dim=-1, keepdim=True)).exp(), (log_k - c).exp()"

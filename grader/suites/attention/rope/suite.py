@@ -5,56 +5,46 @@ import torch
 
 from grader.compare import assert_close, assert_equal, assert_that
 from grader.cost import assert_cost, assert_growth
-from grader.probes import vjp
+from grader.probes import gradients, vjp
+from grader.properties import (
+    EVERY_FUNCTION,
+    any_layout,
+    case,
+    given,
+    holds,
+    no_state_between_calls,
+    on,
+    rounds_once,
+)
 from grader.suite import probe
 
 # --- probes ---
 
 
 @probe
-def gradient(module, name, x, cos, sin, upstream):
-    """What reaches `x` when `upstream` arrives at the output."""
-    x = x.clone().requires_grad_()
-    return vjp([getattr(module, name)(x, cos, sin)], [x], [upstream])[0]
-
-
-@probe
-def rounded(module, name, x, cos, sin):
-    """The type of the result, and its values in float64, where roundings show."""
-    y = getattr(module, name)(x, cos, sin)
-    return y.dtype, y.double()
+def embedding(module, settings, x):
+    """A RotaryEmbedding whose tables live where `x` does."""
+    with x.device:
+        return module.RotaryEmbedding(**settings)
 
 
 @probe
 def rotated(module, settings, x, **call):
     """One call of a new RotaryEmbedding."""
-    with x.device:  # tables live where they are made
-        rope = module.RotaryEmbedding(**settings)
-    return rope(x, **call)
-
-
-@probe
-def rotated_in_both_layouts(module, settings, x):
-    """The same tokens in the half-split and in the interleaved layout, as `rounded` returns them."""
-    with x.device:
-        ropes = [module.RotaryEmbedding(**settings, interleaved=interleaved) for interleaved in (False, True)]
-    results = [rope(x) for rope in ropes]
-    return [y.dtype for y in results], [y.double() for y in results]
+    return embedding(module, settings, x)(x, **call)
 
 
 @probe
 def rotated_often(module, settings, calls):
     """Several calls, `(x, offset)`, of the same RotaryEmbedding, in order."""
-    with calls[0][0].device:
-        rope = module.RotaryEmbedding(**settings)
+    rope = embedding(module, settings, calls[0][0])
     return [rope(x, offset=offset) for x, offset in calls]
 
 
 @probe
 def rotated_gradient(module, settings, x, upstream, offset):
-    """As `gradient`, through a RotaryEmbedding."""
-    with x.device:
-        rope = module.RotaryEmbedding(**settings)
+    """What reaches `x` when `upstream` arrives at the output."""
+    rope = embedding(module, settings, x)
     x = x.clone().requires_grad_()
     return vjp([rope(x, offset=offset)], [x], [upstream])[0]
 
@@ -62,8 +52,7 @@ def rotated_gradient(module, settings, x, upstream, offset):
 @probe
 def decode_step(module, meter, settings, prompt, step, offset):
     """The cost of one step of decoding; a prompt and a step have gone before."""
-    with step.device:
-        rope = module.RotaryEmbedding(**settings)
+    rope = embedding(module, settings, step)
     rope(prompt)
     rope(step, offset=offset - 1)
     with meter:
@@ -73,8 +62,7 @@ def decode_step(module, meter, settings, prompt, step, offset):
 @probe
 def placed_step(module, meter, settings, prompt, step, positions):
     """As `decode_step`, with explicit positions."""
-    with step.device:
-        rope = module.RotaryEmbedding(**settings)
+    rope = embedding(module, settings, step)
     rope(prompt)
     rope(step, positions=positions - 1)
     with meter:
@@ -110,6 +98,18 @@ def embed(settings, x, positions):
     if positions.dim() == 2:
         angles = angles[:, None]
     return turn(x, angles, settings.get("interleaved", False))
+
+
+def image(height, width, theta):
+    """Tables of all patches, row by row."""
+    places = torch.tensor([(row, column) for row in range(height) for column in range(width)])
+    angles = torch.cat([places[:, :1] * theta, places[:, 1:] * theta], dim=-1)
+    return angles.cos(), angles.sin()
+
+
+def counted(mask):
+    """Positions from the first real token of each row."""
+    return torch.tensor([[max(0, sum(row[: t + 1]) - 1) for t in range(len(row))] for row in mask.tolist()])
 
 
 def permutation(dim, rotary):
@@ -276,10 +276,8 @@ class TestValues:
     def test_image(self, submission, height, width):
         """patches turn with their row in the first half of the pairs, with their column in the second"""
         theta = theta_of(6)
-        places = torch.tensor([(row, column) for row in range(height) for column in range(width)])
-        angles = torch.cat([places[:, :1] * theta, places[:, 1:] * theta], dim=-1)
         got = submission.cos_sin_2d(height, width, theta)
-        assert_close(got, (angles.cos(), angles.sin()), what="(cos, sin)", dtype=F64)
+        assert_close(got, image(height, width, theta), what="(cos, sin)", dtype=F64)
 
 
 class TestGradients:
@@ -288,7 +286,7 @@ class TestGradients:
         """the gradient is the upstream one, rotated back; features that pass through pass it through"""
         x, upstream = draw.normal(2, 3, 7, 11, dtype=F64), draw.normal(2, 3, 7, 11, dtype=F64)
         cos, sin, angles = tables(draw, 7, 4)
-        got = submission.run(gradient, name, x, cos, sin, upstream)
+        _, (got,) = submission.run(gradients, name, [x], upstream, cos, sin)
         assert_close(got, turn(upstream, -angles, name == "rotate_interleaved"), what="gradient of x")
 
     @pytest.mark.part("RotaryEmbedding")
@@ -322,20 +320,6 @@ class TestStability:
         expected = (angles.cos(), angles.sin())
         assert_close(got, expected, what="(cos, sin)", dtype=torch.float32, rtol=1e-6, atol=2e-3, reason=reason)
 
-    @pytest.mark.parametrize("half", HALVES)
-    @ROTATIONS
-    def test_half_precision(self, submission, draw, name, half):
-        """an input in half precision is rotated in float32 and rounded once"""
-        dtype, rtol = HALVES[half]
-        x = draw.normal(2, 3, 7, 16).to(dtype)
-        cos, sin, _ = tables(draw, 7, 8, dtype=torch.float32)
-        angles = torch.atan2(sin.double(), cos.double())
-        got, values = submission.run(rounded, name, x, cos, sin)
-        assert_equal(got, dtype, what="type of the result")
-        expected = turn(x, angles, name == "rotate_interleaved")
-        reason = f"one rounding to {half} is allowed, at the end"
-        assert_close(values, expected, what="rotated features", rtol=rtol, atol=1e-5, reason=reason)
-
     @pytest.mark.part("RotaryEmbedding")
     @pytest.mark.points(2)
     @pytest.mark.parametrize("half", HALVES)
@@ -348,19 +332,6 @@ class TestStability:
         expected = embed(settings, x, torch.arange(5999, 6006))
         reason = f"float32 angles of 6000 are off by up to 1e-3, and one rounding to {half} is allowed"
         assert_close(got, expected, what="rotated features", dtype=dtype, rtol=rtol, atol=1e-2, reason=reason)
-
-    @pytest.mark.part("RotaryEmbedding")
-    @pytest.mark.parametrize("half", HALVES)
-    def test_near_tokens(self, submission, draw, half):
-        """the first tokens are rotated in float32 and rounded once"""
-        dtype, rtol = HALVES[half]
-        settings = dict(dim=16, max_positions=9)
-        x = draw.normal(2, 3, 7, 16).to(dtype)
-        got, values = submission.run(rotated_in_both_layouts, settings, x)
-        assert_equal(got, [dtype, dtype], what="types of [half-split, interleaved]")
-        expected = [embed({**settings, "interleaved": layout}, x, torch.arange(7)) for layout in (False, True)]
-        reason = f"one rounding to {half} is allowed, at the end"
-        assert_close(values, expected, what="[half-split, interleaved]", rtol=rtol, atol=2e-5, reason=reason)
 
 
 class TestEdgeCases:
@@ -393,27 +364,11 @@ class TestEdgeCases:
         got = getattr(submission, name)(x, cos, sin)
         assert_close(got, turn(x, angles, name == "rotate_interleaved"), what="rotated features", dtype=F64)
 
-    @pytest.mark.parametrize("kind", ["heads-after-time", "features-first", "expanded"])
-    @ROTATIONS
-    def test_memory_order(self, submission, draw, name, kind):
-        """inputs may lie in memory in any order, or be expanded"""
-        if kind == "heads-after-time":
-            x = draw.normal(2, 7, 3, 9, dtype=F64).transpose(1, 2)
-        elif kind == "features-first":
-            x = draw.normal(2, 3, 9, 7, dtype=F64).transpose(2, 3)
-        else:
-            x = draw.normal(2, 1, 7, 9, dtype=F64).expand(2, 3, 7, 9)
-        cos, sin, angles = tables(draw, 7, 4)
-        got = getattr(submission, name)(x, cos, sin)
-        assert_close(got, turn(x, angles, name == "rotate_interleaved"), what="rotated features")
-
     @pytest.mark.part("token_positions")
     def test_left_padding(self, submission):
         """each row counts from its first real token"""
-        padding = torch.tensor([2, 0, 5, 3, 6])
-        mask = torch.arange(6) >= padding[:, None]
-        expected = [[max(0, t - start) for t in range(6)] for start in padding.tolist()]
-        assert_equal(submission.token_positions(mask), torch.tensor(expected), what="positions")
+        mask = torch.arange(6) >= torch.tensor([2, 0, 5, 3, 6])[:, None]
+        assert_equal(submission.token_positions(mask), counted(mask), what="positions")
 
     @pytest.mark.part("RotaryEmbedding")
     @pytest.mark.points(2)
@@ -431,15 +386,6 @@ class TestEdgeCases:
         x, positions = draw.normal(3, 3, 3, 10, dtype=F64), draw.permutation(40)[:9].reshape(3, 3)
         got = submission.run(rotated, SETTINGS["half-split"], x, positions=positions)
         assert_close(got, embed(SETTINGS["half-split"], x, positions), what="features rotated at each row's positions")
-
-    @pytest.mark.part("RotaryEmbedding")
-    @pytest.mark.parametrize("offsets", [(0, 5), (11, 3)], ids=str)
-    def test_offsets_in_turn(self, submission, draw, offsets):
-        """one RotaryEmbedding serves one offset after another"""
-        calls = [(draw.normal(2, 3, 7, 10, dtype=F64), offset) for offset in offsets]
-        got = submission.run(rotated_often, SETTINGS["half-split"], calls)
-        expected = [embed(SETTINGS["half-split"], x, torch.arange(7) + offset) for x, offset in calls]
-        assert_close(got, expected, what="features rotated at each offset")
 
     @pytest.mark.part("RotaryEmbedding")
     def test_decoding(self, submission, draw):
@@ -481,6 +427,73 @@ class TestEdgeCases:
         x = draw.normal(3, 7, 10, dtype=F64)
         with submission.expect_raises(ValueError):
             submission.run(rotated, SETTINGS["half-split"], x, offset=offset)
+
+
+def rotations(draw):
+    """All features and some, with tables for all rows and for each."""
+    several = []
+    for shape, rotary in (((2, 3, 7, 16), (7, 8)), ((2, 3, 9, 11), (2, 1, 9, 4))):
+        cos, sin, _ = tables(draw, *rotary)
+        several.append(given(draw.normal(*shape, dtype=F64), cos, sin))
+    return several
+
+
+def turned(interleaved):
+    return lambda x, cos, sin: turn(x, torch.atan2(sin.double(), cos.double()), interleaved)
+
+
+def tokens(kind):
+    """At an offset, at positions whatever the offset, and fewer from the start."""
+
+    def drawn(draw):
+        dim = SETTINGS[kind]["dim"]
+        x, few = draw.normal(2, 3, 7, dim, dtype=F64), draw.normal(3, 2, dim, dtype=F64)
+        places = draw.integers(0, 40, 2, 7)
+        settings = (SETTINGS[kind], torch.zeros(1))
+        return on(settings, given(x, offset=19), given(x, offset=3, positions=places), given(few), given(few, 11))
+
+    return drawn
+
+
+def embedded(settings, _, x, offset=0, positions=None):
+    return embed(settings, x, torch.arange(x.shape[-2]) + offset if positions is None else positions)
+
+
+TestProperties = holds(
+    case(
+        "cos_sin",
+        lambda draw: [given(50 * draw.uniform(*s, dtype=F64), draw.uniform(5, dtype=F64)) for s in ((7,), (3, 4))],
+        *EVERY_FUNCTION,
+        expect=lambda positions, theta: tuple(f(positions[..., None] * theta) for f in (torch.cos, torch.sin)),
+    ),
+    case("rotate_half_split", rotations, *EVERY_FUNCTION, rounds_once(kept=(1, 2)), expect=turned(False)),
+    case("rotate_interleaved", rotations, *EVERY_FUNCTION, rounds_once(kept=(1, 2)), expect=turned(True)),
+    case(
+        "to_half_split",
+        lambda draw: [given(draw.normal(30, 5, dtype=F64), 3, 6), given(draw.normal(8, dtype=F64), 2)],
+        *EVERY_FUNCTION,
+        expect=lambda weight, heads, rotary=None: weight[
+            [d * len(weight) // heads + i for d in range(heads) for i in permutation(len(weight) // heads, rotary or 4)]
+        ],
+    ),
+    case(
+        "token_positions",
+        lambda draw: [given(torch.arange(n) >= draw.integers(0, n, 5)[:, None]) for n in (6, 9)],
+        any_layout,
+        no_state_between_calls,
+        expect=counted,
+    ),
+    *(
+        case("RotaryEmbedding", tokens(kind), *EVERY_FUNCTION, rounds_once, made=embedding, expect=embedded, name=kind)
+        for kind in ("half-split", "partial-interleaved")
+    ),
+    case(
+        "cos_sin_2d",
+        lambda draw: [given(3, 5, draw.uniform(6, dtype=F64)), given(4, 2, draw.uniform(3, dtype=F64))],
+        *EVERY_FUNCTION,
+        expect=image,
+    ),
+)
 
 
 class TestPerformance:

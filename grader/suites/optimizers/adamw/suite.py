@@ -415,7 +415,7 @@ TestProperties = holds(
         lambda draw: [given(problem(draw)[0])],
         any_iterable(0),
         of=after_a_step,
-        planted="Optimizer.__init__",
+        target="Optimizer.__init__",
     ),
     case("SGD", runs("SGD", momentum=0.9), *RUNS, of=trajectory, expect=oracle),
     case("Adam", runs("Adam", amsgrad=True), *RUNS, of=trajectory, expect=oracle),
