@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from scratch_kit import Kit
 
 from grader import catalog
 from grader.engine import Engine
+from grader.order import Order
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,7 +29,7 @@ def grade(engine, tmp_path):
         exercise = catalog.find(slug)
         file = tmp_path / f"{slug}.py"
         file.write_bytes(answer if isinstance(answer, bytes) else answer.encode())
-        return engine.grade(exercise, file, **options)
+        return engine.grade(Order(exercise, file, **options)).verdict
 
     return run
 
@@ -35,3 +37,14 @@ def grade(engine, tmp_path):
 @pytest.fixture(scope="session")
 def python():
     return sys.executable
+
+
+@pytest.fixture(scope="session")
+def scaffold(tmp_path_factory):
+    return Kit.scaffold(tmp_path_factory.mktemp("kit"))
+
+
+@pytest.fixture
+def kit(scaffold, tmp_path):
+    """A copy of the kit in which the only exercise is a scaffold, to be changed."""
+    return scaffold.copy(tmp_path / "kit")

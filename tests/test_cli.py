@@ -14,11 +14,12 @@ import fake_kit
 import pytest
 from click.testing import CliRunner
 
-from grader import __version__, catalog, workspace
+from grader import __version__, catalog, repro, workspace
 from grader.cli import COMMANDS, GRADE, cli
 from grader.cli import device as devices
 from grader.cli.exit_code import ExitCode
 from grader.errors import Fault, SubmissionError
+from grader.report import Report
 from grader.store import Store
 from grader.verdict import Status, from_json
 
@@ -296,7 +297,7 @@ def test_repro_writes_a_script(kit):
     kit.answer("adamw", Status.FAILED)
     done = kit.run("adamw", "--repro")
     script = kit.place.state / "repro" / "adamw.py"
-    assert script.read_text() == "print('the failing call')\n"
+    assert script.read_text() == repro.script(kit.place.file(catalog.find("adamw")), fake_kit.CALL)
     assert done.stdout.endswith("the failing call as a script: .grade/repro/adamw.py\n")
     done = kit.run("adamw", "--repro", "--json")
     assert len(done.stdout.splitlines()) == 1
@@ -495,6 +496,22 @@ def test_solution_after_a_pass_or_anyway(kit):
     assert "\n+    return 2 * x\n" in diff
 
 
+def test_other_styles_are_listed_and_shown(kit, tmp_path):
+    folder = catalog.find("adamw").folder / "accepted"
+    folder.mkdir()
+    (folder / "twice.py").write_text('"""Added."""\n\n\ndef double(x):\n    return x + x\n')
+    (folder / "shifted.py").write_text("def double(x):\n    return x << 1\n")
+    assert kit.run("solution", "adamw", "--style", "twice").exit_code == ExitCode.USAGE  # not before the pass
+    shown = kit.run("solution", "adamw", "--anyway").stdout
+    assert "other right answers: shifted, twice: `grade solution adamw --style shifted`\n" in shown
+    shown = kit.run("solution", "adamw", "--style", "twice", "--anyway").stdout
+    assert shown.startswith("def double(x):\n    return x + x\n")
+    assert "other right answers: shifted: `grade" in shown
+    wrong = kit.run("solution", "adamw", "--style", "einsum", "--anyway")
+    assert wrong.exit_code == ExitCode.USAGE
+    assert "has no answer in the style `einsum`\n\nhint: there are shifted, twice" in wrong.stderr
+
+
 def test_a_diff_with_a_file_that_does_not_parse(kit):
     kit.place.file(catalog.find("adamw")).write_text("def double(x:\n")
     done = kit.run("solution", "adamw", "--diff", "--anyway")
@@ -540,7 +557,7 @@ def test_demo_works_as_a_demo(kit, tmp_path, monkeypatch):
 
 
 def test_a_demo_that_does_not_fail_is_the_kits_fault(kit, monkeypatch):
-    monkeypatch.setattr(kit.engine, "grade", lambda *_, **__: fake_kit.verdict(Status.PASSED))
+    monkeypatch.setattr(kit.engine, "grade", lambda _, order, __: Report(order, fake_kit.verdict(Status.PASSED)))
     done = kit.run("demo")
     assert done.exit_code == ExitCode.FAULT
     assert "the demo should have failed its tests, and the verdict is `passed`" in done.stderr

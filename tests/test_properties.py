@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import types
+from pathlib import Path
 
 import pytest
 
 from grader import catalog
 from grader.authoring import coverage
 from grader.engine import Engine
+from grader.order import Order
 from grader.plugin import collect
 from grader.properties import any_layout, no_state_between_calls
 from grader.properties.subject import bound, in_turn
@@ -135,13 +137,12 @@ def exercise_of(slug):
 
 
 @pytest.fixture
-def grade(engine, tmp_path):
-    """Grades a text as an answer to an exercise: outcomes by test, and messages."""
+def grade(engine):
+    """Grades a text as an answer to an exercise, by its slug."""
 
     def grade(slug, text, **how):
-        file = tmp_path / f"{slug}.py"
-        file.write_text(text)
-        return engine.grade(exercise_of(slug), file, **{"diagnose": False, **how})
+        how = {"diagnose": False, **how}
+        return engine.grade(Order(exercise_of(slug), Path(f"{slug}.py"), text, **how))
 
     return grade
 
@@ -153,7 +154,7 @@ def test_a_kind_of_wrong_answer_is_refused(grade, name):
     for old, new in changes.items():
         assert text.count(old) == 1, (text.count(old), old)
         text = text.replace(old, new)
-    verdict = grade(slug, text, stop=True, first=(test,))
+    verdict = grade(slug, text, stop=True, first=(test,)).verdict
     (found,) = [result for result in verdict.tests if result.name == test]
     assert found.outcome is Outcome.FAILED, verdict.message
 
@@ -161,7 +162,7 @@ def test_a_kind_of_wrong_answer_is_refused(grade, name):
 def test_float32_arithmetic_is_named_in_words(grade):
     slug, test, changes = WRONG["everything is computed in float32"]
     ((old, new),) = changes.items()
-    verdict = grade(slug, exercise_of(slug).text.replace(old, new))
+    verdict = grade(slug, exercise_of(slug).text.replace(old, new)).verdict
     (found,) = [result for result in verdict.tests if result.name == test]
     assert "it is right to float32 alone" in found.message
 
@@ -171,7 +172,7 @@ def test_every_generic_mistake_is_refused(grade, slug):
     proven = {}
     complaints = coverage.complaints(exercise_of(slug), functools.partial(grade, slug), proven.setdefault)
     assert list(complaints) == []
-    names = {test.unrun.name for test in collect.collect(exercise_of(slug)).tests}
+    names = {test.unrun.name for test in collect.collect(exercise_of(slug)).tests.values()}
     assert proven.keys() == {name for name in names if name.startswith("TestProperties")}
 
 

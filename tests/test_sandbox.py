@@ -186,7 +186,7 @@ def test_everything_ends_with_the_host():
     """kill -9 of the trusted process: the zygote and its children go too."""
     code = (
         "import sys, time\nfrom grader.sandbox.host import Zygote, Limits\n"
-        f"z = Zygote((), {BEST!r})\nz.wait()\nc = z.spawn(Limits())\nprint(z.process.pid, flush=True)\ntime.sleep(60)"
+        f"z = Zygote((), {str(BEST)!r})\nz.wait()\nc = z.spawn(Limits())\nprint(z.process.pid, flush=True)\ntime.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=content())
     zygote = int(process.stdout.readline())

@@ -10,11 +10,12 @@ import click
 
 from grader import catalog
 from grader.cli import hint as hints
-from grader.cli.grade import Options, Seed, Target, find_device, grade_one, present, record
+from grader.cli.grading import Display, Seed, find_device, grade_one, present, record, warm_engine
 from grader.cli.session import ExerciseName, Session
 from grader.curriculum import next_exercise
 from grader.errors import GraderError, UsageError
 from grader.exercise import Exercise
+from grader.order import Order
 from grader.render import overview
 from grader.render.text import faint
 from grader.watch import Watch, sources
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 class TerminalActions:
     """What the loop asks for, in a terminal. A grading that cannot be done is said, and the loop goes on."""
 
-    def __init__(self, session: Session, engine: Engine, options: Options) -> None:
-        self.session, self.engine, self.options = session, engine, options
+    def __init__(self, session: Session, engine: Engine, display: Display, *, device: str, seed: int) -> None:
+        self.session, self.engine, self.display, self.device, self.seed = session, engine, display, device, seed
 
     def grade(self, exercise: Exercise) -> None:
         session = self.session
@@ -35,14 +36,14 @@ class TerminalActions:
         if session.screen.live and sys.stdout.isatty():
             click.clear()
         session.screen.note(faint(f"{time.strftime('%H:%M:%S')}  {exercise.path}"))
-        target = Target(exercise, session.workspace.file(exercise))
+        order = Order(exercise, session.workspace.file(exercise), device=self.device, seed=self.seed)
         try:
-            verdict = grade_one(self.engine, target, self.options, session)
+            report = grade_one(self.engine, order, session)
         except GraderError as error:
             session.screen.error(str(error))
             return
-        present(verdict, target, self.options, session)
-        record(verdict, self.options, session)
+        present(report, self.display, session)
+        record(report, session)
 
     def hint(self, exercise: Exercise) -> None:
         number = hints.choose(exercise, None, self.session)
@@ -76,13 +77,9 @@ def watch(exercise: Exercise | None, device: str, seed: int, verbose: bool, memo
     if exercise and not session.workspace.file(exercise).exists():
         path = session.shown(session.workspace.file(exercise))
         raise UsageError(f"there is no file `{path}`\n\nhint: `grade reset {exercise.slug}` writes the stub")
-    options = Options(device=find_device(device), seed=seed, verbose=verbose)
-    with session.screen.status("starting"):
-        from grader.engine import Engine
-
-        engine = Engine(memory=memory << 20)
-    with engine:
-        actions = TerminalActions(session, engine, options)
+    device = find_device(device)
+    with warm_engine(session, memory) as engine:
+        actions = TerminalActions(session, engine, Display(verbose=verbose), device=device, seed=seed)
         loop = Watch(session.workspace, catalog.exercises(), actions, exercise=exercise)
         with sources(loop, sys.stdin):
             loop.loop()

@@ -11,8 +11,8 @@ import pytest
 from grader.compare import Mismatch
 from grader.cost import TooCostly
 from grader.errors import Fault
-from grader.exercise import Exercise
-from grader.plugin import collect
+from grader.order import Order
+from grader.plugin import collect, lean
 from grader.plugin.collect import Test
 from grader.remote.calls import call_seed, in_words
 from grader.remote.submission import CallFailed, Submission, Trial, Waiting
@@ -26,16 +26,11 @@ class SuiteRun:
     """One grading: what to run, and the results as they come."""
 
     submission: Submission
-    seed: int
-    device: str
-    part: str | None
-    performance: bool
+    order: Order
+    missing: dict[str, str] = field(default_factory=dict)  # part -> what to say
     only: Container[str] | None = None  # names of tests; None means all
-    first: tuple[str, ...] = ()
-    stop: bool = False
     results: list[TestResult] = field(default_factory=list)
     trials: dict[str, Trial] = field(default_factory=dict)
-    missing: dict[str, str] = field(default_factory=dict)  # part -> what to say
     broken: dict[str, str] = field(default_factory=dict)  # tests that ended in an exception of their own
     fault: str = ""
 
@@ -47,17 +42,22 @@ class SuiteRun:
         wanted = [test for test in tests if self._wanted(test.unrun)]
         self.results = [replace(test.unrun) for test in wanted]
         self._result = {result.name: result for result in self.results}
-        rank = {name: number for number, name in enumerate(self.first)}
+        rank = {name: number for number, name in enumerate(self.order.first)}
         return sorted(wanted, key=lambda test: rank.get(test.unrun.name, len(rank)))
 
     def _wanted(self, result: TestResult) -> bool:
         if self.only is not None and result.name not in self.only:
             return False
-        return self.part in (None, result.part) and (self.performance or result.category != "performance")
+        part, performance = self.order.part, self.order.performance
+        return part in (None, result.part) and (performance or result.category != "performance")
+
+    @property
+    def device(self) -> str:
+        return self.order.device
 
     def seeded(self, test: str) -> int:
         """The seed of a test's own draws."""
-        return call_seed(self.seed, test, 0)
+        return call_seed(self.order.seed, test, 0)
 
     def setup(self, test: Test) -> None:
         """Before a test: its calls are recorded from here on."""
@@ -111,15 +111,16 @@ class _Skipped(Exception):
     """The test does not apply here."""
 
 
-def run(exercise: Exercise, grading: SuiteRun) -> None:
-    """Run a suite; the results are in `grading.results`. Raises Fault when the suite itself is broken."""
+def run(grading: SuiteRun) -> None:
+    """Run the suite of an order; the results are in `grading.results`. Raises Fault when the suite itself is broken."""
+    exercise = grading.order.exercise
     suite = collect.collect(exercise)
     suite.grading = grading
     try:
-        with collect.own_environment():
-            for test in grading.plan(suite.tests):
-                test.item.ihook.pytest_runtest_protocol(item=test.item, nextitem=None)
-                if grading.stop and grading.failed(test):
+        with lean.own_environment():
+            for test in grading.plan([*suite.tests.values()]):
+                lean.run(test.item)
+                if grading.order.stop and grading.failed(test):
                     break
     except BaseException:
         collect.forget()
