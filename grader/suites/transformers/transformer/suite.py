@@ -738,8 +738,8 @@ def seen_by(causal):
     return lambda tokens, padding: visible(tokens, tokens.shape[1] if causal else 1, causal, padding)
 
 
+TOKENS = (any_layout, result_is_new, no_state_between_calls, parameters_are_read_each_time)
 MASKS = (any_layout, result_is_new, no_state_between_calls, empty_and_single)
-TOKENS = (*MASKS, parameters_are_read_each_time)
 TestProperties = holds(
     case(
         "sinusoidal_positions",
@@ -787,7 +787,8 @@ TestProperties = holds(
         case(
             "Transformer",
             model_calls(settings, method),
-            *TOKENS,
+            *(EVERY_MODULE if method != "translate" else TOKENS),
+            empty_and_single,
             made=loaded_method,
             expect=model,
             target=f"Transformer.{method}",
