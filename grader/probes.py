@@ -85,6 +85,39 @@ def applied_gradients(
 
 
 @probe
+def loaded_method(
+    module: Any, name: str, settings: dict[str, Any], state: dict[str, torch.Tensor], method: str
+) -> torch.nn.Module:
+    """A method of a module with the given parameters, to be called like a module."""
+
+    class Method(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = loaded(module, name, settings, state)
+
+        def forward(self, *arguments: Any, **how: Any) -> Any:
+            return getattr(self.layer, method)(*arguments, **how)
+
+    return Method()
+
+
+@probe
+def method_cost(
+    module: Any,
+    meter: Any,
+    name: str,
+    settings: dict[str, Any],
+    state: dict[str, torch.Tensor],
+    method: str,
+    *arguments: Any,
+) -> Any:
+    """The result of a method of a module; the method alone is metered."""
+    layer = loaded(module, name, settings, state)
+    with meter:
+        return getattr(layer, method)(*arguments)
+
+
+@probe
 def applied_cost(
     module: Any, meter: Any, name: str, settings: dict[str, Any], state: dict[str, torch.Tensor], *arguments: Any
 ) -> Any:

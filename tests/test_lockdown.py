@@ -503,4 +503,6 @@ def test_what_the_system_offers_works(layer: str) -> None:
 def test_probes_name_every_layer_and_a_remedy() -> None:
     probed = layers.probe_layers()
     assert set(probed) == {"bubblewrap", *lockdown.LAYERS}
-    assert all(layer.available or (layer.why and layer.remedy) for layer in probed.values())
+    failed = layers._finish(None, list(probed))  # as where the probe does not even start
+    assert all(not layer.available and layer.why and layer.remedy for layer in failed.values())
+    assert {name: layer.remedy for name, layer in failed.items()} == layers.REMEDIES

@@ -75,7 +75,7 @@ def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def size_of(value: Any) -> Any:
-    """How large a value is, whatever it holds: its shape, its lengths, the types of its numbers."""
+    """How large a value is, whatever it holds: its shape, its lengths, the types of its numbers and functions."""
     if hasattr(value, "untyped_storage"):
         return str(tuple(value.shape))
     if type(value) in (list, tuple):
@@ -84,4 +84,4 @@ def size_of(value: Any) -> Any:
         return [[size_of(key), size_of(item)] for key, item in value.items()]
     if type(value) in (str, bytes):
         return len(value)
-    return type(value).__name__ if type(value) in (int, float) else repr(value)
+    return type(value).__name__ if type(value) in (int, float) or callable(value) else repr(value)
