@@ -84,7 +84,10 @@ def computes_in_float32(original: Any) -> Any:
         def widen(x: Any) -> Any:
             return x.double() if x.is_floating_point() else x.cdouble() if x.is_complex() else x
 
-        result = original(*mapped(args, narrow), **mapped(kwargs, narrow))
+        if args and hasattr(args[0], "parameters"):  # float32 would not meet its parameters
+            result = mapped(original(*args, **kwargs), narrow)
+        else:
+            result = original(*mapped(args, narrow), **mapped(kwargs, narrow))
         for group in getattr(args[0], "param_groups", []):
             for p in group["params"]:
                 p.detach().copy_(p.float())

@@ -25,7 +25,7 @@ WORDS = {
     Status.OUT_OF_MEMORY: "out of memory",
     Status.CRASHED: "crashed",
 }
-PLAINEST = ("examples", "values", "gradients", "edge_cases", "stability", "performance")
+PLAINEST = ("examples", "values", "gradients", "edge_cases", "stability", "properties", "performance")
 EXAMPLES = "examples"  # what belongs to no part: the statement's worked examples
 OUTPUT_LINES, VERBOSE_LINES = 12, 200
 ALSO = 8  # other failing tests shown when not verbose
