@@ -408,9 +408,10 @@ class TestPerformance:
     @BACKWARD
     @pytest.mark.points(2)
     def test_backward_arithmetic(self, submission, draw):
-        """by the formulas: five products, and no graph"""
+        """by the formulas: five products, and no graph, also for inputs that want gradients"""
         q, k = 40, 48
         arguments, upstream = tokens(draw, q, k, torch.float32, dim=24, values=32), draw.normal(B, H, q, 32)
+        arguments = [x.requires_grad_() for x in arguments]
         cost = submission.measure("attention_gradients", upstream, *arguments).cost
         assert_cost(cost, "saved_bytes", at_most=0, why="the formulas need no graph")
         limit = 2.1 * B * H * q * k * (3 * 24 + 3 * 32)
