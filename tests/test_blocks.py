@@ -74,16 +74,14 @@ def test_a_hunk_says_what_a_reader_needs():
     )
     assert blocks.hunks(SOLUTION, change("a line"), context=0).count("\n") == 3
     taken_out = blocks.hunks(SOLUTION, change("a line taken out"), context=0)
-    assert (
-        taken_out == "@@ -8,1 +8,0 @@\n-    middle = mean(values)\n".replace("+8,0", "+7,0") or "@@ -8,1" in taken_out
-    )
+    assert taken_out == "@@ -8,1 +7,0 @@\n-    middle = mean(values)\n"
 
 
 def test_a_hunk_grows_until_it_fits_in_one_place():
     text = blocks.hunks(SOLUTION, change("a line that occurs three times"), context=0)
     assert " def twice(values):\n-    total = sum(values)\n" in text
     with pytest.raises(UsageError, match="the edit fits more than one place, however much stands around it"):
-        blocks.hunks("x\n", "", context=0) and blocks.hunks("", "x\n", context=0)
+        blocks.hunks("", "x\n", context=0)
 
 
 def test_nothing_is_no_mistake():
