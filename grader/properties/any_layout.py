@@ -23,7 +23,7 @@ def with_gaps(x: Any) -> Any:
 
 def expanded(x: Any) -> Any:
     """Along the first axis one row stands for all: other values, so that the result is another."""
-    return x[:1].expand_as(x) if x.ndim > 1 and x.is_floating_point() else x
+    return x[:1].expand_as(x) if x.ndim > 1 and (x.is_floating_point() or x.is_complex()) else x
 
 
 def dense(x: Any) -> Any:
