@@ -24,10 +24,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import faults  # noqa: E402
 
 from grader import catalog  # noqa: E402
-from grader.authoring.findings import jobs_here  # noqa: E402
+from grader.batch import cores  # noqa: E402
 from grader.engine import Engine  # noqa: E402
 from grader.exercise import Exercise  # noqa: E402
 from grader.mistake import plant  # noqa: E402
+from grader.order import Order  # noqa: E402
 from grader.verdict import Outcome, Status  # noqa: E402
 
 VERDICTS, KILLS, SEED = 2000, 200, 1
@@ -78,7 +79,7 @@ class Case:
 
 def cases(engine: Engine, exercise: Exercise, folder: Path) -> Iterator[Case]:
     """The solution, the slowest right answer in another style, and the mistakes that only cost too much."""
-    solution = exercise.solution.read_text(encoding="utf-8")
+    solution = exercise.text
     yield Case(exercise, "solution", exercise.slug, solution, Status.PASSED)
     seconds = {
         file: timed(engine, exercise, file.read_text(encoding="utf-8"), folder) for file in exercise.styles.values()
@@ -107,7 +108,7 @@ def graded(engine: Engine, exercise: Exercise, text: str, folder: Path, **option
     """The status, and the tests that did not pass."""
     file = folder / f"{exercise.slug}.py"
     file.write_text(text, encoding="utf-8")
-    verdict = engine.grade(exercise, file, diagnose=False, **options)
+    verdict = engine.grade(Order(exercise, file, diagnose=False, **options)).verdict
     failed = [f"{test.name} ({test.cause})" for test in verdict.tests if test.outcome is Outcome.FAILED]
     return verdict.status, ", ".join(failed)
 
@@ -115,7 +116,7 @@ def graded(engine: Engine, exercise: Exercise, text: str, folder: Path, **option
 @contextlib.contextmanager
 def load(busy: bool) -> Iterator[None]:
     """Every core kept busy by a process that does nothing else."""
-    idlers = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(jobs_here() if busy else 0)]
+    idlers = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(cores() if busy else 0)]
     try:
         yield
     finally:
@@ -126,7 +127,7 @@ def load(busy: bool) -> Iterator[None]:
 
 def flips(exercises: list[Exercise], times: int, loads: Sequence[str], folder: Path) -> int:
     """Grade each case so many times under each load; returns the verdicts that were not as they must be."""
-    say(f"verdicts of {times} gradings; busy is with {jobs_here()} cores kept busy\n")
+    say(f"verdicts of {times} gradings; busy is with {cores()} cores kept busy\n")
     row("exercise", "answer", "what it is", "must be", "load", "verdicts", "median", "slowest", "flips")
     row("---", "---", "---", "---", "---", "---", "--:", "--:", "--:")
     total, details = 0, []

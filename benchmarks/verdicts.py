@@ -5,6 +5,7 @@ make bench
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import statistics
@@ -13,12 +14,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 from grader import catalog
 from grader.engine import Engine
+from grader.exercise import Exercise
 from grader.mistake import plant
+from grader.order import Order
 from grader.sandbox.host import Zygote
 from grader.sandbox.inside.lockdown import Limits
 
@@ -72,7 +76,7 @@ def cold(folder: Path):
     for slug in ("adamw", "maximum_gap"):
         exercise = catalog.find(slug)
         answers[slug] = workspace / exercise.stub_path
-        answers[slug].write_text(exercise.solution.read_text(encoding="utf-8"), encoding="utf-8")
+        answers[slug].write_text(exercise.text, encoding="utf-8")
     jobs = {
         "import torch": [sys.executable, "-c", "import torch"],
         "adamw": [*GRADE, "adamw"],
@@ -168,15 +172,17 @@ def warm(folder: Path):
     """Verdicts in a warm process, as in watch mode."""
     with Engine() as engine:
         for exercise in catalog.exercises():
-            engine.grade(exercise, exercise.solution)
-            plain = median(lambda exercise=exercise: engine.grade(exercise, exercise.solution, performance=False), WARM)
-            full = median(lambda exercise=exercise: engine.grade(exercise, exercise.solution), 3)
-            tests = len(engine.grade(exercise, exercise.solution, performance=False).tests)
+            whole = Order(exercise, exercise.solution)
+            short = replace(whole, performance=False)
+            engine.grade(whole)
+            plain = median(functools.partial(engine.grade, short), WARM)
+            full = median(functools.partial(engine.grade, whole), 3)
+            tests = len(engine.grade(short).verdict.tests)
             first, again = failing(engine, exercise, folder)
             yield exercise.slug, str(tests), *map(seconds, (plain, full, first, again))
 
 
-def failing(engine: Engine, exercise: catalog.Exercise, folder: Path) -> tuple[float, float]:
+def failing(engine: Engine, exercise: Exercise, folder: Path) -> tuple[float, float]:
     """Medians over the first mistakes, without performance tests: with nothing known of the other mistakes' results,
     and as in a session that saves again.
     """
@@ -184,9 +190,9 @@ def failing(engine: Engine, exercise: catalog.Exercise, folder: Path) -> tuple[f
     firsts, agains = [], []
     for mistake in exercise.mistakes[:5]:
         file.write_text(plant(exercise.text, mistake), encoding="utf-8")
-        engine.memory.results.clear()
-        firsts.append(median(lambda: engine.grade(exercise, file, performance=False), 1))
-        agains.append(median(lambda: engine.grade(exercise, file, performance=False), 3))
+        engine.recall.results.clear()
+        firsts.append(median(lambda: engine.grade(Order(exercise, file, performance=False)), 1))
+        agains.append(median(lambda: engine.grade(Order(exercise, file, performance=False)), 3))
     return statistics.median(firsts), statistics.median(agains)
 
 

@@ -12,6 +12,7 @@ from grader.errors import Fault
 from grader.mistake import Equivalent, Mistake
 
 PUZZLES = "leetcode"  # the track whose stubs lie at the top level
+STUBS = ("exercises", PUZZLES)  # the folders of all stubs
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Exercise:
     @property
     def stub_path(self) -> Path:
         """Where the learner's file lies, relative to a workspace."""
-        folder = Path(PUZZLES) if self.track == PUZZLES else Path("exercises") / self.track
+        folder = Path(PUZZLES) if self.track == PUZZLES else Path(STUBS[0]) / self.track
         return folder / f"{self.slug}.py"
 
     # --- what they hold ---

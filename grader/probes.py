@@ -53,8 +53,8 @@ def gradients(
 
 @probe
 def loaded(module: Any, name: str, settings: dict[str, Any], state: dict[str, torch.Tensor]) -> torch.nn.Module:
-    """A module with the given parameters, in their type."""
-    layer: torch.nn.Module = getattr(module, name)(**settings).to(next(iter(state.values())).dtype)
+    """A module with the given parameters, in their type and on their device."""
+    layer: torch.nn.Module = getattr(module, name)(**settings).to(next(iter(state.values())))
     layer.load_state_dict(state)
     return layer
 
@@ -82,6 +82,39 @@ def applied_gradients(
     layer, leaves = loaded(module, name, settings, state), [x.detach().requires_grad_() for x in leaves]
     parameters = dict(layer.named_parameters())
     return back(layer(*leaves, *rest, **how), [*leaves, *(parameters[key] for key in state)], upstream)
+
+
+@probe
+def loaded_method(
+    module: Any, name: str, settings: dict[str, Any], state: dict[str, torch.Tensor], method: str
+) -> torch.nn.Module:
+    """A method of a module with the given parameters, to be called like a module."""
+
+    class Method(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = loaded(module, name, settings, state)
+
+        def forward(self, *arguments: Any, **how: Any) -> Any:
+            return getattr(self.layer, method)(*arguments, **how)
+
+    return Method()
+
+
+@probe
+def method_cost(
+    module: Any,
+    meter: Any,
+    name: str,
+    settings: dict[str, Any],
+    state: dict[str, torch.Tensor],
+    method: str,
+    *arguments: Any,
+) -> Any:
+    """The result of a method of a module; the method alone is metered."""
+    layer = loaded(module, name, settings, state)
+    with meter:
+        return getattr(layer, method)(*arguments)
 
 
 @probe

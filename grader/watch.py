@@ -132,8 +132,7 @@ def _waiting(events: queue.Queue[Event]) -> Iterator[Event]:
 def sources(watch: Watch, stdin: IO[str] | None) -> Iterator[None]:
     """Feed the loop from the file system and, where there is one, from `stdin`, for as long as the context lasts."""
     stop = threading.Event()
-    folders = [watch.workspace.root / name for name in ("exercises", "leetcode")]
-    present = [folder for folder in folders if folder.is_dir()]
+    present = [folder for folder in watch.workspace.folders if folder.is_dir()]
     feeds: list[Callable[[], None]] = [lambda: feed_saves(saves(present, stop), watch.events)]
     with unbuffered(stdin) as readable:
         if readable and stdin is not None:

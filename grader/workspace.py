@@ -13,7 +13,7 @@ from pathlib import Path
 
 from grader import catalog
 from grader.errors import UsageError
-from grader.exercise import PUZZLES, Exercise
+from grader.exercise import STUBS, Exercise
 
 STATE = ".grade"
 
@@ -30,6 +30,11 @@ class Workspace:
     @property
     def database(self) -> Path:
         return self.state / "progress.db"
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where the stubs lie."""
+        return tuple(self.root / name for name in STUBS)
 
     def file(self, exercise: Exercise) -> Path:
         """Where the learner's answer to an exercise lies, whether or not it is there."""
@@ -54,10 +59,11 @@ def find(start: Path) -> Workspace:
     """The workspace that holds a folder. Raises UsageError when there is none above it."""
     start = start.absolute()
     for folder in (start, *start.parents):
-        if (folder / STATE).is_dir() or all((folder / name).is_dir() for name in ("exercises", PUZZLES)):
+        if (folder / STATE).is_dir() or all(place.is_dir() for place in Workspace(folder).folders):
             return Workspace(folder)
+    folders = " next to ".join(f"`{name}/`" for name in STUBS)
     raise UsageError(
-        f"no workspace in `{start}` or above it: no `{STATE}/`, and no `exercises/` next to `{PUZZLES}/`\n\n"
+        f"no workspace in `{start}` or above it: no `{STATE}/`, and no {folders}\n\n"
         "hint: `grade init DIR` writes the stubs into a new one, or change into the one you have"
     )
 

@@ -5,7 +5,6 @@ Used by `test_load.py`, a little of it, and by `benchmarks/soak.py`, all of it.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import random
@@ -25,6 +24,7 @@ from grader.catalog import PACKAGE
 from grader.engine import Engine
 from grader.exercise import Exercise
 from grader.mistake import plant
+from grader.order import Order
 from grader.store import Store
 from grader.verdict import Status
 
@@ -51,7 +51,7 @@ def answers() -> list[Answer]:
     found = []
     for slug in SLUGS:
         exercise = catalog.find(slug)
-        right = exercise.solution.read_text(encoding="utf-8")
+        right = exercise.text
         wrong = plant(right, exercise.mistakes[0])
         part = exercise.parts[0].name
 
@@ -122,16 +122,8 @@ def grade_many(engine: Engine, times: int, folder: Path, *, seed: int) -> Iterat
     for answer in drawn.choices(choices, weights, k=times):
         file = folder / f"{answer.exercise.slug}.py"
         file.write_text(answer.text, encoding="utf-8")
-        yield answer, engine.grade(_hurried(answer), file, performance=False, seed=drawn.randrange(100)).status
-
-
-def _hurried(answer: Answer) -> Exercise:
-    """The exercise, with a short limit where the answer hangs."""
-    if answer.timeout is None:
-        return answer.exercise
-    hurried = Exercise(answer.exercise.track, answer.exercise.slug)
-    hurried.__dict__["card"] = dataclasses.replace(answer.exercise.card, timeout=answer.timeout)  # a cached property
-    return hurried
+        how = dict(performance=False, timeout=answer.timeout, seed=drawn.randrange(100))
+        yield answer, engine.grade(Order(answer.exercise, file, **how)).verdict.status
 
 
 # -------------------------------------------------------------------------------------------------------------- kills
@@ -156,7 +148,7 @@ class Workspace:
         )
         for slug in SLUGS:
             exercise = catalog.find(slug)
-            (made.root / exercise.stub_path).write_text(exercise.solution.read_text(encoding="utf-8"), encoding="utf-8")
+            (made.root / exercise.stub_path).write_text(exercise.text, encoding="utf-8")
         return made
 
     @property

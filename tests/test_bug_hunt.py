@@ -65,4 +65,4 @@ def test_a_stranger_among_them(grade):
     text = plant(solution, *known).replace("ignore_index: int = -100", "ignore_index: int = 1")
     verdict = grade("gpt", text)
     assert named(verdict) == ["scale-missing", "temperature-multiplied"]
-    assert all(found.explains < found.of for found in verdict.diagnosis)
+    assert [found.explains < found.of for found in verdict.diagnosis] == [True, True]

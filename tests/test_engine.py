@@ -14,12 +14,13 @@ from grader.engine import Engine
 from grader.errors import Fault, UsageError
 from grader.exercise import Exercise
 from grader.mistake import plant
+from grader.order import Order
 from grader.plugin import collect
 from grader.remote.calls import Call, Result
 from grader.verdict import Cause, Outcome, Status, from_json
 
 GAP = catalog.find("maximum_gap")
-SOLUTION = GAP.solution.read_text(encoding="utf-8")
+SOLUTION = GAP.text
 ADAMW = catalog.find("adamw")
 
 
@@ -30,7 +31,7 @@ def mistaken(exercise, name):
 
 @pytest.mark.parametrize("exercise", catalog.exercises(), ids=lambda exercise: exercise.slug)
 def test_every_solution_passes(engine, exercise):
-    verdict = engine.grade(exercise, exercise.solution, seed=12345)
+    verdict = engine.grade(Order(exercise, exercise.solution, seed=12345)).verdict
     assert verdict.status is Status.PASSED
     assert verdict.points == verdict.max_points > 0
     assert all(test.message == "" and test.cause is None for test in verdict.tests)
@@ -65,7 +66,7 @@ def test_a_test_that_breaks_on_the_solution_too_is_no_mistake_of_the_learner(gra
 
 def test_a_result_that_breaks_a_test_is_a_mistake_of_the_learner(grade):
     text = 'def retention(*arguments):\n    """Neither output nor state."""\n    return 5\n'
-    verdict = grade("mamba", f"{catalog.find('mamba').solution.read_text()}\n\n{text}", performance=False)
+    verdict = grade("mamba", f"{catalog.find('mamba').text}\n\n{text}", performance=False)
     (test,) = [test for test in verdict.tests if test.name == "TestValues::test_linear_attention"]
     assert test.message.startswith("the result is not of the form that the statement asks for\nTypeError: ")
     assert verdict.status is Status.FAILED
@@ -90,7 +91,7 @@ def test_a_named_mistake(grade):
 
 
 def test_the_demo_attempt_has_its_mistake_named(engine):
-    verdict = engine.grade(ADAMW, catalog.PACKAGE / "demo" / "adamw.py", performance=False)
+    verdict = engine.grade(Order(ADAMW, catalog.PACKAGE / "demo" / "adamw.py", performance=False)).verdict
     assert [named.mistake for named in verdict.diagnosis] == ["coupled-decay"]
 
 
@@ -104,7 +105,7 @@ def test_an_unknown_mistake_is_not_given_a_name(grade):
 
 
 def test_one_part_alone(grade):
-    verdict = grade("adamw", ADAMW.solution.read_text(encoding="utf-8"), part="SGD")
+    verdict = grade("adamw", ADAMW.text, part="SGD")
     assert verdict.status is Status.PASSED
     assert {test.part for test in verdict.tests} == {"SGD"}
     with pytest.raises(
@@ -125,7 +126,7 @@ def test_memory_is_limited(tmp_path):
     causes = {}
     for size in (256 << 20, 2 << 30):
         with Engine(memory=size) as small:
-            verdict = small.grade(GAP, file, performance=False)
+            verdict = small.grade(Order(GAP, file, performance=False)).verdict
         causes[size] = {test.cause for test in verdict.tests if test.outcome is Outcome.FAILED}
     assert Cause.OUT_OF_MEMORY in causes[256 << 20]
     assert Cause.OUT_OF_MEMORY not in causes[2 << 30]
@@ -138,10 +139,10 @@ def test_tiers_agree_and_are_named(tier, tmp_path):
     if tier == "sandbox" and layers.best_tier(layers.probe_layers()) != "sandbox":
         pytest.skip("the sandbox tier does not work here: see `grade doctor`")
     with Engine(tier=tier) as one:
-        assert (one.grade(GAP, GAP.solution).status, one.tier) == (Status.PASSED, tier)
+        assert (one.grade(Order(GAP, GAP.solution)).verdict.status, one.tier) == (Status.PASSED, tier)
         file = tmp_path / "maximum_gap.py"
         file.write_text(mistaken(GAP, GAP.mistakes[0].name))
-        verdict = one.grade(GAP, file, performance=False)
+        verdict = one.grade(Order(GAP, file, performance=False)).verdict
         assert (verdict.status, verdict.isolation) == (Status.FAILED, tier)
 
 
@@ -152,11 +153,11 @@ def test_an_unknown_tier_is_a_usage_error():
 
 def test_exercises_without_torch_never_import_it():
     code = (
-        "import sys\nfrom grader import catalog\nfrom grader.engine import Engine\n"
+        "import sys\nfrom grader import catalog\nfrom grader.engine import Engine\nfrom grader.order import Order\n"
         "with Engine() as engine:\n"
         "    for slug in ('maximum_gap', 'combination_sum', 'combination_sum_ii', 'bpe', 'ngram'):\n"
         "        exercise = catalog.find(slug)\n"
-        "        assert engine.grade(exercise, exercise.solution, performance=False).passed, slug\n"
+        "        assert engine.grade(Order(exercise, exercise.solution, performance=False)).verdict.passed, slug\n"
         "print('torch' in sys.modules, 'numpy' in sys.modules)"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=catalog.content())
@@ -175,37 +176,50 @@ def test_a_verdict_survives_json(grade):
         assert from_json(data) == verdict
 
 
-@pytest.mark.parametrize(("slug", "mistake"), [("adamw", "coupled-decay"), ("maximum_gap", None)])
-def test_the_repro_script_repeats_the_failing_call(engine, tmp_path, slug, mistake):
+WRONG = {"adamw": "coupled-decay", "maximum_gap": "smallest-to-smallest"}  # mistakes that give a wrong result
+
+
+@pytest.mark.parametrize("slug", ["adamw", "maximum_gap"])
+def test_the_repro_script_repeats_the_failing_call(engine, tmp_path, slug):
     exercise = catalog.find(slug)
     file = tmp_path / f"{slug}.py"
-    file.write_text(mistaken(exercise, mistake or exercise.mistakes[0].name))
-    verdict = engine.grade(exercise, file, performance=False)
-    assert verdict.status is Status.FAILED
+    file.write_text(mistaken(exercise, WRONG[slug]))
+    report = engine.grade(Order(exercise, file, performance=False))
+    assert report.verdict.status is Status.FAILED
+    (wrong,) = {str(result.value) for trial in report.trials for call, result in trial.calls if call is report.failing}
     script = tmp_path / "repro.py"
-    script.write_text(engine.repro)
-    said = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
-    assert said.stderr == "" or slug == "maximum_gap"  # a puzzle's first mistake may raise
-    assert said.stdout or "Error" in said.stderr
+    script.write_text(report.repro)
+
+    def run():
+        return subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+
+    said = run()
+    assert (said.stdout, said.stderr) == (f"{wrong}\n", "")
+    file.write_text(exercise.text)  # the learner mends it, and sees that the same call gives another result
+    said = run()
+    assert said.stdout != f"{wrong}\n"
+    assert said.stderr == ""
 
 
 def test_gpu_tests_skip_without_points_where_there_is_none(tmp_path, engine, monkeypatch):
-    """A suite with a GPU-marked test, beside the real ones."""
-    folder = catalog.SUITES / "leetcode"
+    """A suite whose performance tests are marked as a GPU's, beside the real one."""
+    usual = engine.grade(Order(GAP, GAP.solution)).verdict
     suite = GAP.suite.read_text(encoding="utf-8").replace(
         "class TestPerformance:", "@pytest.mark.gpu\nclass TestPerformance:"
     )
-    assert "@pytest.mark.gpu" in suite
     module = tmp_path / "maximum_gap.py"
     module.write_text(suite)
     monkeypatch.setattr(Exercise, "suite", module)
     monkeypatch.setattr(collect, "load", lambda exercise: sys.modules["grader.suites.leetcode.maximum_gap.suite"])
-    assert folder.is_dir()
-    verdict = engine.grade(GAP, GAP.solution)
-    skipped = [test for test in verdict.tests if test.category == "performance"]
+    verdict = engine.grade(Order(GAP, GAP.solution)).verdict
     assert verdict.status is Status.PASSED
-    assert {(test.outcome, test.cause, test.max_points) for test in skipped} == {(Outcome.SKIPPED, Cause.NO_GPU, 0)}
-    assert all("needs a GPU" in test.message for test in skipped)
+    timed = {test.name: test.max_points for test in usual.tests if test.category == "performance"}
+    assert timed
+    skipped = {test.name: test for test in verdict.tests if test.outcome is Outcome.SKIPPED}
+    assert skipped.keys() == timed.keys()
+    assert {(test.cause, test.points, test.max_points) for test in skipped.values()} == {(Cause.NO_GPU, 0, 0)}
+    assert all("needs a GPU" in test.message for test in skipped.values())
+    assert verdict.max_points == verdict.points == usual.max_points - sum(timed.values())
 
 
 def test_memory_forgets_what_was_used_longest_ago():

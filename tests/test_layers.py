@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 
 import pytest
 
-from grader.catalog import PACKAGE
+from grader.catalog import PACKAGE, content
 
-LAYERS = (
-    ("card", "mistake", "suite", "verdict", "errors"),
-    ("catalog", "exercise", "source", "pattern", "compare", "cost", "race", "probes"),
-    ("sandbox", "remote", "plugin", "properties"),
-    ("engine", "diagnosis", "repro", "store", "curriculum", "workspace"),
-    ("render", "watch"),
-    ("cli", "authoring"),
-)
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+TABLE = re.findall(r"^([0-5])  (.+)$", (content() / "docs" / "architecture.md").read_text(), flags=re.MULTILINE)
+LEVEL = {name: int(level) for level, names in TABLE for name in names.split(", ")}
 MODULES = [
     path
     for path in PACKAGE.rglob("*.py")
@@ -44,6 +38,11 @@ def test_imports_point_down(path):
     assert own in LEVEL, f"name the layer of {own}"
     for name in imported(path):
         assert name == "__version__" or LEVEL[name] <= LEVEL[own], f"{own} imports {name}"
+
+
+def test_the_table_names_what_there_is():
+    there = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
+    assert LEVEL.keys() == there
 
 
 def test_inside_imports_nothing_of_the_kit():

@@ -23,10 +23,12 @@ import pytest
 
 from grader.sandbox import layers
 from grader.sandbox.inside import lockdown, seccomp
+from grader.sandbox.tier import Tier
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has these layers")
 
 # Forks a child for each request it reads: takes the layers, runs the code, tells how it ended and what is left.
+LOAD = "import runpy, sys\nrunpy.run_path(sys.argv[1] + '/__main__.py')['load']()\n"
 DRIVER = r"""
 import json, os, select, sys, time
 from inside import lockdown, seccomp as filters
@@ -89,7 +91,7 @@ class Driver:
     """A process that forks a child for each attempt."""
 
     def __init__(self, *packages: str) -> None:
-        command = [sys.executable, "-I", "-B", "-c", layers.LOAD + DRIVER, str(layers.INSIDE), *packages]
+        command = [sys.executable, "-I", "-B", "-c", LOAD + DRIVER, str(layers.INSIDE), *packages]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=layers.environment())
 
@@ -339,7 +341,9 @@ def test_all_layers_allow(name: str, driver: Driver, scratch: Path) -> None:
     assert driver.run(lockdown.LAYERS, ALLOWED[name], scratch, long=True) == ("done", False)
 
 
-@pytest.mark.parametrize("taken", [(), *((layer,) for layer in lockdown.LAYERS), *layers.TIERS.values()])
+@pytest.mark.parametrize(
+    "taken", [(), *((layer,) for layer in lockdown.LAYERS), *(tuple(sorted(tier.layers)) for tier in Tier)]
+)
 def test_torch_works_under(taken: tuple[str, ...], torch_driver: Driver, scratch: Path) -> None:
     for layer in taken:
         need(layer)
@@ -499,4 +503,6 @@ def test_what_the_system_offers_works(layer: str) -> None:
 def test_probes_name_every_layer_and_a_remedy() -> None:
     probed = layers.probe_layers()
     assert set(probed) == {"bubblewrap", *lockdown.LAYERS}
-    assert all(layer.available or (layer.why and layer.remedy) for layer in probed.values())
+    failed = layers._finish(None, list(probed))  # as where the probe does not even start
+    assert all(not layer.available and layer.why and layer.remedy for layer in failed.values())
+    assert {name: layer.remedy for name, layer in failed.items()} == layers.REMEDIES

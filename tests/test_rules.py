@@ -7,8 +7,8 @@ import pytest
 from grader import catalog
 from grader.verdict import Cause, Status
 
-GAP = catalog.find("maximum_gap").solution.read_text(encoding="utf-8")
-ADAMW = catalog.find("adamw").solution.read_text(encoding="utf-8")
+GAP = catalog.find("maximum_gap").text
+ADAMW = catalog.find("adamw").text
 
 TREE = {
     "builtin": ("return sorted(nums)[0]", "sorting"),

@@ -10,6 +10,7 @@ import zipfile
 
 import pytest
 
+from grader import source
 from grader.catalog import content, find
 
 
@@ -39,12 +40,14 @@ def test_a_workspace_from_the_wheel(installed, tmp_path):
     workspace = tmp_path / "work"
     exercise = find("maximum_gap")
     stub = workspace / exercise.stub_path
-    assert stub.read_text() == exercise.stub.read_text()
+    assert stub.read_text() == exercise.stub_text
     not_started = json.loads(grade(installed, "maximum_gap", "--json", cwd=workspace).stdout)
     assert not_started["status"] == "not_started"
-    stub.write_text(exercise.solution.read_text())
+    stub.write_text(exercise.text)
     passed = grade(installed, "maximum_gap", "--json", "--no-performance", cwd=workspace)
     assert (passed.returncode, json.loads(passed.stdout)["status"]) == (0, "passed")
+    style = grade(installed, "solution", "maximum_gap", "--anyway", "--style", "radix", cwd=workspace).stdout
+    assert style.startswith(source.answer(exercise.styles["radix"].read_text())[:200])
 
 
 def test_the_wheel_holds_no_more_than_it_needs(installed):

@@ -27,7 +27,8 @@ Conventions:
   weights 0, the output 0 and the gradients 0.
 - `scale` multiplies the dot products; None means $1 / \sqrt D$ with the $D$ of a head.
 - Logits of thousands do not overflow, nor do float16 dot products above 65504: for bfloat16 and float16 the scaled
-  products, the weights and the sums over keys are float32; outputs and gradients are rounded once, at the end.
+  products, the weights and the sums over keys are float32; outputs and gradients are rounded once, at the end. Other
+  types are computed in as they are.
 - The module's parameters are those of four `torch.nn.Linear` with bias, called `query`, `key`, `value` and `output`, of
   which `key` and `value` read the context. Head $h$ has the features $hD, \dots, (h+1)D - 1$ of what the first three
   give, and of what `output` reads. Their initial values are not graded.
@@ -37,7 +38,8 @@ and heads go at once: the number of operators depends on neither, nor on the num
 
 Rules: no ready-made attention (`scaled_dot_product_attention`, `nn.MultiheadAttention`, `nn.Transformer*`); softmax is
 allowed. No tensor of more bytes than the logits, or the inputs in float32; `attention_gradients` uses the formulas
-and builds no graph. Arguments are left as they are.
+and builds no graph, also where its inputs want gradients. Arguments are left as they are, and results share no memory
+with them.
 
 >>> causal_mask(2, 4)
 tensor([[ True,  True,  True, False],
@@ -119,6 +121,7 @@ def dot_product_attention(
     raise NotImplementedError()
 
 
+@torch.no_grad()
 def attention_gradients(
     upstream: torch.Tensor,
     query: torch.Tensor,

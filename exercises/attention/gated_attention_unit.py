@@ -43,14 +43,15 @@ Conventions:
 - Sums over earlier chunks are made of those alone. (Running sums minus the own chunk cancel: one of 1e10 leaves noise.)
 - Before the tokens may stand any number of axes, equal for all tensors and the mask.
 - For bfloat16 and float16, scores, squares and sums over keys are float32, and the result is rounded once, to the type
-  of `v`. Other results have the type of the inputs.
+  of `v`. Other types are computed in as they are.
 
 Cost: the quadratic form takes the arithmetic of $QK^T$ and $AV$, the mixed one $O(TC(s + e) + Tse)$; a `chunk_size`
 above $T$ costs what $T$ would. All chunks go at once: the number of operators does not depend on $T$.
 
 Rules: no softmax and no ready-made attention; no Python loop over tokens or chunks; the quadratic form makes no tensor
 of $T \times T \times s$ or $T \times T \times e$, the mixed one none of $T \times T$ or $T \times s \times e$
-numbers (one $s \times e$ matrix for each chunk is fine); arguments are left as they are.
+numbers (one $s \times e$ matrix for each chunk is fine); arguments are left as they are, and results share no memory
+with them (chunks may).
 
 >>> gamma, beta = torch.tensor([[3.0, 4.0], [5.0, 6.0]]), torch.tensor([[0.0, 0.0], [0.5, 0.5]])
 >>> affine_heads(torch.tensor([[1.0, 2.0]]), gamma, beta).squeeze(1)

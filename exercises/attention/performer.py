@@ -61,7 +61,7 @@ Cost: time $O(T m (D + M))$, and in the causal form $O(T C (m + M))$ more, with 
 
 Rules: no softmax and no ready-made attention; no random numbers; no tensor that grows with $T \times T$,
 $T \times m \times D$ or $T \times m \times M$; no Python loop over tokens (one over chunks, or over blocks of
-directions, is fine).
+directions, is fine); arguments are left as they are, and results share no memory with them.
 
 >>> orthogonal_directions(torch.tensor([[3.0, 4.0], [1.0, 0.0], [-2.0, 1.0]]))
 tensor([[ 3.0000,  4.0000],

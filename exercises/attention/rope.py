@@ -28,7 +28,8 @@ Conventions:
 - Partial rotary: tables for $R < D$ features rotate the *first* $R$ features and pass the others through. The
   frequencies are those of a head of size $R$, and half-split pairs are $i$ and $i + R/2$.
 - Angles are computed in float32 or better, whatever the type of the input. A bfloat16 or float16 input is rotated
-  in float32 (or better) and rounded once, at the end.
+  in float32 (or better) and rounded once, at the end. float32 and float64 are rotated in as they are: `x.float()` costs
+  a float64 half of its digits.
 - Images (the axial form, as in Heo et al., 2024, arXiv:2403.13298, section 3): patches are numbered row by row. The
   first half of the pairs turns with the row, the second half with the column, each with the same frequencies.
 

@@ -26,7 +26,8 @@ Conventions:
   numbers. Padding counts as a position. A padded query is computed like any other.
 - A query that sees no key at all has the output 0 and the gradients 0.
 - `before` and `after` are 0 or more; windows and strides may be larger than T.
-- For bfloat16 and float16, logits, weights and sums are float32, and the output is rounded once.
+- For bfloat16 and float16, logits, weights and sums are float32, and the output is rounded once. Other types are
+  computed in as they are.
 
 Cost, in logits (each one product of a query with a key, and one of a weight with a value):
 
@@ -38,7 +39,7 @@ Cost, in logits (each one product of a query with a key, and one of a weight wit
 Rules: no ready-made attention (softmax is allowed). No tensor is larger than these logits, or than four inputs where
 that is more: keys are not copied for every query. Memory grows as T with a fixed window. Window and stride do all
 tokens at once, and their number of operators does not grow with T; for blocks it may grow with the visible blocks.
-Arguments are left as they are.
+Arguments are left as they are, and results share no memory with them.
 
 >>> window_mask(4, before=1, after=0).int()
 tensor([[1, 0, 0, 0],

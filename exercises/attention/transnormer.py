@@ -46,6 +46,7 @@ Conventions:
 - Blocks are cut from the first token on; the last may be shorter, and `size` may be larger than T.
 - For bfloat16 and float16, features, sums over tokens, logits, weights and norms are float32, and each function rounds
   its result once, to the type of `x` or `v`. So no sum of NormAttention overflows in float16 before it is normalised.
+  Other types are computed in as they are.
 - A layer's parameters are those of `torch.nn.Linear` without bias called `query`, `key`, `value`, `output` (E to E),
   `gate`, `up` (E to F) and `down` (F to E). Head $h$ has the features $hD, \dots, (h+1)D - 1$ of what the first three
   give, $D = E / H$. A stack's layers are called `layers.0`, `layers.1` and so on. Initial values are not graded, and
@@ -59,7 +60,8 @@ once: operators do not grow with T.
 
 Rules: no ready-made attention (softmax is allowed) and no ready-made RMSNorm; no tensor that grows with $T \times T$ or
 $T \times D \times M$ (one $D \times M$ state for each chunk is fine); no Python loop over tokens, heads or blocks (one
-over the chunks of causal NormAttention and one over layers are fine); arguments are left as they are.
+over the chunks of causal NormAttention and one over layers are fine); arguments are left as they are, and results share
+no memory with them.
 
 Scores of 2 and 6 make weights of 1/4 and 3/4. So do scores of 0.02 and 0.06, but there weights move 100 times as fast:
 

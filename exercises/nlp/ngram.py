@@ -55,8 +55,10 @@ and Goodman, *An empirical study of smoothing techniques for language modeling*,
 Computer Speech and Language 13, 1999; Kneser and Ney, *Improved backing-off for m-gram language modeling*, ICASSP
 1995; Brants et al., *Large language models in machine translation*, EMNLP 2007.
 
-Rules: the standard library only (no `nltk`, `kenlm`, `torch`). Counting is linear in the corpus. A look-up costs a
-number of dictionary accesses that depends on $n$ alone: what has to be summed over words is summed before, once.
+Rules: the standard library only (no `nltk`, `kenlm`, `torch`). Arguments are left as they are, and results are new. An
+`Iterable` may be one that can be read once only, and a `Sequence` may be a list or a tuple. Counting is linear in the
+corpus. A look-up costs a number of dictionary accesses that depends on $n$ alone: what has to be summed over words is
+summed before, once.
 
 >>> corpus = ["I am Sam".split(), "Sam I am".split(), "I do not like green eggs and ham".split()]
 >>> vocabulary = build_vocabulary(corpus)

@@ -52,8 +52,9 @@ batch nor on lengths. Each layer is computed once for all tokens, and `translate
 that the loss makes has more bytes than the logits have in float32, or in float64 if they are in float64.
 
 Rules: no ready-made normalisation (`LayerNorm`, `layer_norm`, `GroupNorm`, ...), attention, `nn.Transformer*` or
-cross-entropy; `log_softmax` is allowed. `layer_norm_gradients` uses the formulas and builds no graph. Arguments are
-left as they are.
+cross-entropy; `log_softmax` is allowed. `layer_norm_gradients` uses the formulas and builds no graph, even where its
+arguments need gradients. Arguments are left as they are, and may lie in memory in any order; results are new tensors,
+and depend on the arguments and on the parameters as they are now, not on earlier calls.
 
 >>> sinusoidal_positions(3, 3)
 tensor([[ 0.0000,  1.0000,  0.0000],

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import re
 import textwrap
 from pathlib import Path
 
 from grader.errors import UsageError
-from grader.mistake import Edit
+from grader.mistake import Edit, read_equivalents
 
 MISTAKES = """\
 What people get wrong, one block a mistake: `## name`, what the learner is told, and a hunk against the solution.
@@ -42,6 +43,19 @@ def mistake(name: str, says: str, solution: str, edited: str) -> str:
 def equivalent(reason: str, solution: str, mutants: list[str]) -> str:
     """A block of `equivalent.diff`."""
     return f"## {reason}\n" + "".join(hunks(solution, mutant, context=0) for mutant in mutants)
+
+
+def join(file: Path, reason: str, solution: str, mutant: str) -> None:
+    """Add a mutant to the block of `equivalent.diff` that has this reason, or in a block of its own."""
+    reasons = [item.reason for item in read_equivalents(file)]
+    if reason not in reasons:
+        append(file, EQUIVALENT, equivalent(reason, solution, [mutant]))
+        return
+    parts = re.split(r"^(?=## )", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    place = reasons.index(reason) + 1  # after the file's head
+    block = parts[place].rstrip("\n")
+    parts[place] = f"{block}\n{hunks(solution, mutant, context=0)}" + ("\n" if place + 1 < len(parts) else "")
+    file.write_text("".join(parts), encoding="utf-8")
 
 
 def append(file: Path, head: str, block: str) -> None:

@@ -10,11 +10,12 @@ from grader import source
 from grader.exercise import Exercise
 from grader.plugin import collect
 from grader.properties import ALL, Case, Property, keeps_arguments
-from grader.verdict import Outcome, Verdict
+from grader.report import Report
+from grader.verdict import Outcome
 
 TAKES = {"tensors": "Tensor", "iterables": "Iterable", "sequences": "Sequence"}
 METHODS = ("forward", "__call__", "step")  # of a class, where the generic mistakes go
-ANY = "anything"
+ALSO = {"tensors": ("tensors", "anything"), "sequences": ("sequences", "iterables")}  # what else will do
 MEND = "declare it in TestProperties, see grader/properties"
 
 
@@ -43,12 +44,12 @@ def holes(exercise: Exercise) -> Iterator[tuple[str, str]]:
     held = table(exercise)
     for part, takes in _takes(exercise).items():
         for kind in takes:
-            fitting = [one.name for one in ALL if one.check and one.fits in (kind, ANY if kind == "tensors" else kind)]
+            fitting = [one.name for one in ALL if one.check and one.fits in ALSO.get(kind, (kind,))]
             if not set(fitting) & set(held[part]):
                 yield f"part `{part}` takes {kind} and holds none of {', '.join(fitting)}", MEND
 
 
-def planted(exercise: Exercise, grade: Callable[..., Verdict]) -> Iterator[tuple[str, Property, bool]]:
+def planted(exercise: Exercise, grade: Callable[..., Report]) -> Iterator[tuple[str, Property, bool]]:
     """Each test of a property, the property, and whether the test rejects its generic mistake.
 
     `grade(text, **options)` grades a text.
@@ -66,13 +67,12 @@ def planted(exercise: Exercise, grade: Callable[..., Verdict]) -> Iterator[tuple
 
 
 def complaints(
-    exercise: Exercise, grade: Callable[..., Verdict], proven: Callable[[str, str], Any]
+    exercise: Exercise, grade: Callable[..., Report], proven: Callable[[str, str], Any]
 ) -> Iterator[tuple[str, str]]:
-    """Everything that is wrong with an exercise's properties, and what mends it.
+    """Tests that let their property's generic mistake pass, and what mends them.
 
     `proven(test, mistake)` hears of each test that rejects the mistake it is there for.
     """
-    yield from holes(exercise)
     for test, held, rejected in planted(exercise, grade):
         if rejected:
             proven(test, held.mistake)
@@ -85,10 +85,10 @@ def _tests_of(case: Case) -> list[str]:
     return [f"TestProperties::test_{held.name}[{case.name}]" for held in case.properties]
 
 
-def _rejects(grade: Callable[..., Verdict], text: str, *names: str) -> bool:
+def _rejects(grade: Callable[..., Report], text: str, *names: str) -> bool:
     """Whether one of the tests fails."""
-    verdict = grade(text, diagnose=False, stop=True, first=names)
-    return any(test.outcome is Outcome.FAILED and test.name in names for test in verdict.tests)
+    tests = grade(text, diagnose=False, stop=True, first=names).verdict.tests
+    return any(test.outcome is Outcome.FAILED and test.name in names for test in tests)
 
 
 def _functions(exercise: Exercise) -> dict[str, source.Function]:

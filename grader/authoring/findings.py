@@ -1,76 +1,59 @@
-"""The gate over many exercises: what was found is kept, by the content of everything that it depends on.
+"""The gate over many exercises: what was found is kept, by the key of everything that it depends on.
 
-What is kept is committed, so that a change to one exercise costs that exercise, here and elsewhere; it is measured
-again in turn.
+What is kept is committed, so that a change to one exercise costs that exercise, here and elsewhere. Every commit
+measures some of the others again.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import time
+import random
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
-from multiprocessing import get_context
 
-from grader import catalog, source
-from grader.authoring import record
+from grader import batch
+from grader.authoring import keys, record
 from grader.authoring.check import Finding, check
+from grader.errors import Fault, GraderError
 from grader.exercise import Exercise
-
-APART = {"suites", "cli", "render"}  # the folders that no finding depends on
-
-
-def fingerprint(exercise: Exercise) -> str:
-    """What a finding depends on: the exercise's own files, its mutation score and the whole engine."""
-    own = [file for file in exercise.folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
-    own = [exercise.solution, *sorted(own)]
-    inside = {path: path.relative_to(catalog.PACKAGE).parts for path in catalog.PACKAGE.rglob("*.py")}
-    engine = sorted(path for path, parts in inside.items() if not APART & set(parts))
-    score = json.dumps(record.score(exercise))
-    return source.fingerprint(score, *(path.read_text(encoding="utf-8") for path in [*own, *engine]))
 
 
 def findings(
     chosen: list[Exercise], again: int | None, jobs: int, notify: Callable[[Finding, bool], None]
 ) -> Iterator[Finding]:
-    """Check exercises in parallel: those whose finding is unknown, and so many of the others, as is their turn today.
+    """Check exercises in parallel: those whose finding is unknown, and so many of the others, as is their turn.
 
     `again=None` means all. `notify(finding, known)` hears of each as it is done.
     """
     waiting: dict[str, Exercise] = {}
-    by_path = {exercise.path: exercise for exercise in chosen}
     # before the measurement, during which files may change
-    keys = {exercise.path: fingerprint(exercise) for exercise in chosen}
+    known_as = {exercise.path: _key(exercise) for exercise in chosen}
     due = {exercise.path for exercise in (chosen if again is None else turn(chosen, again))}
     for exercise in chosen:
         known = _known(exercise)
-        if known and known[0] == keys[exercise.path] and exercise.path not in due:
+        if known and known[0] == known_as[exercise.path] and exercise.path not in due:
             notify(known[1], True)
             yield known[1]
         else:
             waiting[exercise.path] = exercise
-    if not waiting:
-        return
-    with ProcessPoolExecutor(max(1, min(jobs, len(waiting))), mp_context=get_context("spawn")) as executor:
-        running = [executor.submit(check, exercise) for exercise in waiting.values()]
-        for future in as_completed(running):
-            finding = future.result()
-            notify(finding, False)
-            _keep(by_path[finding.exercise], keys[finding.exercise], finding)
-            yield finding
+    for exercise, finding in batch.run(check, waiting.values(), jobs):
+        if isinstance(finding, GraderError):
+            raise finding
+        notify(finding, False)
+        _keep(exercise, known_as[exercise.path], finding)
+        yield finding
 
 
-def turn(chosen: list[Exercise], count: int, day: int | None = None) -> list[Exercise]:
-    """So many exercises, others every day until it was everyone's turn."""
-    day = int(time.time() // 86400) if day is None else day
-    order = sorted(chosen, key=lambda exercise: source.fingerprint(exercise.path))
-    return [order[(day * count + i) % len(order)] for i in range(min(count, len(order)))]
+def turn(chosen: list[Exercise], count: int, commit: str | None = None) -> list[Exercise]:
+    """So many exercises, others with every commit, so that one commit has one verdict."""
+    return random.Random(commit or record.commit()).sample(chosen, min(count, len(chosen)))
 
 
-def jobs_here() -> int:
-    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+def _key(exercise: Exercise) -> str:
+    """Empty, which no finding has, where a file cannot be read: the check says which."""
+    try:
+        return keys.finding(exercise, record.score(exercise))
+    except Fault:
+        return ""
 
 
 def _known(exercise: Exercise) -> tuple[str, Finding] | None:

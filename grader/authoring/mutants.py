@@ -1,4 +1,5 @@
-"""Mechanical edits of a solution's answer, each a small way to be wrong. Text only: nothing is run here.
+"""Mechanical edits of a solution's answer, or of a whole module, each a small way to be wrong. Text only: nothing is
+run here.
 
 An edit replaces a span of the text, so that a mutant reads as a one-line diff. Given code, docstrings and
 annotations are left alone.
@@ -12,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from grader.authoring.keys import code
 from grader.source import REGION, fingerprint
 
 OPERATORS = {
@@ -35,11 +37,12 @@ NAMES = {
 SYMMETRIC = {"min", "max", "minimum", "maximum", "gcd", "logical_and", "logical_or", "equal"}  # in their arguments
 DROPPED = ast.Expr | ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Raise | ast.Break | ast.Continue
 Edits = Iterator[tuple[int, int, str]]  # start and end of a span of the text, and what to put there
+Kind = Callable[["_Finder", ast.AST], Edits]
 
 
 def key(text: str) -> str:
-    """What a mutant is called where it is recorded."""
-    return fingerprint(text)[:12]
+    """What a mutant is called where it is recorded, whatever its statement says."""
+    return fingerprint(code(text))[:12]
 
 
 @dataclass(frozen=True)
@@ -65,14 +68,22 @@ class Mutant:
 
 
 def mutants(solution: str) -> list[Mutant]:
-    """Every mutant that compiles and differs from the solution and from the others."""
-    answer = [(match.start(), match.end()) for match in REGION.finditer(solution)]
-    same = ast.dump(ast.parse(solution))
+    """Every mutant of an answer that compiles and differs from the solution and from the others."""
+    return _mutants(solution, [match.span() for match in REGION.finditer(solution)], (*KINDS, gradients))
+
+
+def of_module(text: str) -> list[Mutant]:
+    """The same of a whole module, whose values have no gradients."""
+    return _mutants(text, [(0, len(text))], KINDS)
+
+
+def _mutants(original: str, places: list[tuple[int, int]], kinds: tuple[Kind, ...]) -> list[Mutant]:
+    same = ast.dump(ast.parse(original))
     found: dict[str, Mutant] = {}
-    for kind, start, end, new in _Finder(solution).edits():
-        if not any(low <= start and end <= high for low, high in answer):
+    for kind, start, end, new in _Finder(original).edits(kinds):
+        if not any(low <= start and end <= high for low, high in places):
             continue
-        text = solution[:start] + new + solution[end:]
+        text = original[:start] + new + original[end:]
         try:
             tree = ast.parse(text)
             compile(tree, "mutant", "exec", dont_inherit=True)
@@ -93,14 +104,15 @@ class _Finder:
         for line in solution.splitlines(keepends=True):
             self.offsets.append(self.offsets[-1] + len(line))
         self.lines = solution.splitlines(keepends=True)
+        imported = [alias.name for node in self.tree.body if isinstance(node, ast.Import) for alias in node.names]
+        self.torch = "torch" in imported
 
-    def edits(self) -> Iterator[tuple[str, int, int, str]]:
-        silent = {id(part) for node in ast.walk(self.tree) if isinstance(node, ast.Raise) for part in ast.walk(node)}
-        silent -= {id(node) for node in ast.walk(self.tree) if isinstance(node, ast.Raise)}
+    def edits(self, kinds: tuple[Kind, ...]) -> Iterator[tuple[str, int, int, str]]:
+        silent = {id(part) for node in ast.walk(self.tree) for quiet in _silent(node) for part in ast.walk(quiet)}
         for node in ast.walk(self.tree):
-            if id(node) in silent:  # the words of an error are not graded
+            if id(node) in silent:
                 continue
-            for kind in KINDS:
+            for kind in kinds:
                 for start, end, new in kind(self, node):
                     yield kind.__name__, start, end, new
 
@@ -122,6 +134,14 @@ class _Finder:
         pattern = re.escape(old).replace(r"\ ", r"\s+")
         if match := re.search(rf"\b{pattern}\b" if old[0].isalpha() else pattern, self.text[start:end]):
             yield start + match.start(), start + match.end(), new
+
+
+def _silent(node: ast.AST) -> list[ast.AST]:
+    """What below a node is left alone: annotations, and the words of an error, which are not graded."""
+    if isinstance(node, ast.Raise):
+        return [*ast.iter_child_nodes(node)]
+    found = [getattr(node, name, None) for name in ("annotation", "returns")]
+    return [part for part in found if isinstance(part, ast.AST)]
 
 
 def operators(at: _Finder, node: ast.AST) -> Edits:
@@ -248,7 +268,7 @@ def branches(at: _Finder, node: ast.AST) -> Edits:
 
 def gradients(at: _Finder, node: ast.AST) -> Edits:
     """A value cut from the graph, where there is one."""
-    if not isinstance(node, ast.FunctionDef) or "import torch" not in at.text:
+    if not isinstance(node, ast.FunctionDef) or not at.torch:
         return
     if any("no_grad" in at.source(decorator) for decorator in node.decorator_list):
         return
@@ -257,6 +277,6 @@ def gradients(at: _Finder, node: ast.AST) -> Edits:
             yield *at.span(child.value), f"({at.source(child.value)}).detach()"
 
 
-KINDS: tuple[Callable[[_Finder, ast.AST], Edits], ...] = (
-    operators, comparisons, conditions, branches, constants, bounds, statements, arguments, names, gradients,
+KINDS: tuple[Kind, ...] = (
+    operators, comparisons, conditions, branches, constants, bounds, statements, arguments, names,
 )  # fmt: skip

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from grader import source
-from grader.authoring import mutants
+from grader import catalog, source
+from grader.authoring import git, keys, mutants
 from grader.exercise import Exercise
 
 
@@ -17,8 +18,19 @@ def file(exercise: Exercise) -> Path:
 
 def hashes(exercise: Exercise) -> dict[str, str]:
     """What a mutation score depends on."""
-    files = {"suite": exercise.suite, "solution": exercise.solution, "mutator": Path(mutants.__file__)}
-    return {name: source.fingerprint(path.read_text(encoding="utf-8")) for name, path in files.items()}
+    return keys.mutation(exercise, Path(mutants.__file__))
+
+
+def same_mutants(measured: dict[str, str], now: dict[str, str]) -> bool:
+    """Whether what was measured holds for each mutant, whichever of them are listed as equivalent since."""
+    return {**measured, "equivalent": ""} == {**now, "equivalent": ""}
+
+
+@cache
+def commit() -> str:
+    """What draws the samples that are measured again: the commit, or where there is none the text of the suites."""
+    texts = (file.read_text(encoding="utf-8", errors="replace") for file in sorted(catalog.SUITES.rglob("*.py")))
+    return git.head(catalog.content()) or source.fingerprint(*texts)
 
 
 def keep(exercise: Exercise, **what: dict[str, Any] | None) -> None:

@@ -8,28 +8,26 @@ import click
 
 from grader import catalog
 from grader.cli.dashboard import dashboard
-from grader.cli.grade import Options, Target, grade_one, present
+from grader.cli.grading import Display, grade_one, present, warm_engine
 from grader.cli.session import Session
 from grader.errors import Fault
+from grader.order import Order
 from grader.verdict import Status
 
 FILE = Path(__file__).resolve().parent.parent / "demo" / "adamw.py"
 SLUG = "adamw"
+MEMORY = 4096  # MiB
 
 
 @click.command()
 def demo() -> None:
     """Grade a bundled attempt at `adamw` that has one mistake, then show where to begin. Nothing is kept."""
     session = Session.anywhere()
-    target = Target(catalog.find(SLUG), FILE)
     session.screen.result(f"a bundled attempt at `{SLUG}`, as a learner might write it: {FILE}\n")
-    with session.screen.status("starting"):
-        from grader.engine import Engine
-
-        engine = Engine()
-    with engine:
-        verdict = grade_one(engine, target, Options(), session)
-    present(verdict, target, Options(), session)
+    with warm_engine(session, MEMORY) as engine:
+        report = grade_one(engine, Order(catalog.find(SLUG), FILE), session)
+    present(report, Display(), session)
+    verdict = report.verdict
     if verdict.status is not Status.FAILED:
         raise Fault(f"the demo should have failed its tests, and the verdict is `{verdict.status}`")
     session.screen.result("\n" + "-" * min(72, session.screen.width) + "\n")

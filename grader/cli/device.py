@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
-ASK = "import torch; print(torch.cuda.get_device_name(0) if torch.cuda.is_available() else '')"
+ASK = Path(__file__).with_name("gpu_name.py")
 PATIENCE = 60.0  # seconds; a cold import of torch from a slow disk
 
 
@@ -20,7 +21,7 @@ def gpu() -> Gpu:
     """The first CUDA device, or why there is none."""
     try:
         answer = subprocess.run(
-            [sys.executable, "-c", ASK], capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL
+            [sys.executable, "-I", str(ASK)], capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return Gpu(None, f"asking torch for one failed ({type(error).__name__})")

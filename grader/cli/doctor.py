@@ -11,13 +11,8 @@ from grader.cli.boundary import versions
 from grader.cli.device import gpu
 from grader.cli.session import Session, json_option
 from grader.render.text import good, paragraph, strong, warn
+from grader.sandbox.tier import Tier
 from grader.store import StoreUnavailable
-
-TIERS = {
-    "sandbox": "submissions run without network, in namespaces of their own",
-    "restricted": "submissions run with limits and filters, but without namespaces",
-    "process": "submissions run in a process of their own: fine for your own code, no protection from other people's",
-}
 
 
 @click.command()
@@ -66,7 +61,8 @@ def _progress(session: Session) -> str:
 
 
 def page(facts: dict[str, Any], width: int) -> str:
-    lines = [strong(f"isolation: {facts['tier']}"), paragraph("", TIERS.get(facts["tier"], ""), width, by=2), ""]
+    tier = Tier(facts["tier"])
+    lines = [strong(f"isolation: {tier}"), paragraph("", tier.promise, width, by=2), ""]
     name_width = max((len(layer["name"]) for layer in facts["layers"]), default=0)
     for layer in facts["layers"]:
         # padded first: the escapes of a colour would count as columns

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,7 +54,7 @@ class Recall:
             self._keep(key, found[-1])
         return found
 
-    def remember(self, text: str, trials: list[Trial]) -> None:
+    def remember(self, text: str, trials: Iterable[Trial]) -> None:
         """Keep results of a source that was graded; for the gate, which grades the mistakes themselves."""
         source = fingerprint(text)
         for trial in trials:
@@ -83,14 +83,14 @@ class Replay:
 
     exercise: Exercise
     runner: Runner
-    memory: Recall
+    recall: Recall
     looked: int = 0  # results asked for, remembered or not
 
     @functools.cached_property
     def reach(self) -> Reach:
         return Reach(self.exercise)
 
-    def failing(self, trials: list[Trial]) -> list[Failing]:
+    def failing(self, trials: Iterable[Trial]) -> list[Failing]:
         """The calls of the failed tests whose results differ from the solution's."""
         pairs = [(call, got, trial.test) for trial in trials for call, got in trial.calls]
         pairs = [pair for pair in pairs if not (pair[1].error and pair[1].error.kind == "stub")][:MAX_CALLS]
@@ -119,7 +119,7 @@ class Replay:
         text = plant(self.exercise.text, *mistakes)
         self.looked += len(calls)
         self.runner.switch(Code(text, f"{self.exercise.slug}.py"))
-        return self.memory.get(text, calls, self.runner.run)
+        return self.recall.get(text, calls, self.runner.run)
 
 
 def same(a: Result, b: Result) -> bool:

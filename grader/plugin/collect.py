@@ -1,38 +1,23 @@
-"""Collects a suite under a lean pytest, once: only the plugins it needs, no configuration from outside."""
+"""Collects a suite once: its tests, their marks, and the fixtures that they ask for."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import inspect
-import io
-import os
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import pytest
 
 from grader.catalog import PACKAGE
 from grader.errors import Fault
 from grader.exercise import Exercise
-from grader.plugin import examples
+from grader.plugin import examples, lean
 from grader.source import Examples
-from grader.verdict import Cause, Outcome, TestResult
-
-LEAN = (
-    "cacheprovider", "capture", "debugging", "doctest", "faulthandler", "junitxml", "logging", "monkeypatch",
-    "nose", "pastebin", "pytester", "pytester_assertions", "recwarn", "reports", "setuponly", "setupplan", "stepwise",
-    "subtests", "terminal", "terminalprogress", "threadexception", "tmpdir", "unittest", "unraisableexception",
-    "warnings",
-)  # fmt: skip
-ARGUMENTS = [
-    "-c", os.devnull, f"--rootdir={PACKAGE.parent}", "--import-mode=importlib", "--assert=plain", "--noconftest",
-    "-opython_files=*.py", *(f"-pno:{name}" for name in LEAN),
-]  # fmt: skip
+from grader.verdict import Cause, Details, Outcome, TestResult
 
 
 @dataclass(frozen=True)
@@ -47,25 +32,44 @@ class Test:
 
 
 class Grading(Protocol):
-    """What the fixtures and hooks of a suite ask for; one for each grading."""
+    """What the fixtures of a suite ask for, and who is told of its tests; one for each grading."""
 
     submission: Any
-    device: str
+
+    @property
+    def device(self) -> str: ...
 
     def seeded(self, test: str) -> int: ...
     def setup(self, test: Test) -> None: ...
     def report(self, test: Test, call: pytest.CallInfo[None]) -> None: ...
 
 
-class Suite:
-    """A pytest plugin: the tests of a suite, for as many gradings as there are."""
+class Suite(lean.Items):
+    """The tests of a suite, for as many gradings as there are."""
 
     def __init__(self, shown: tuple[Examples, ...]) -> None:
+        super().__init__()
         self.shown = shown
-        self.tests: list[Test] = []
-        self.by_id: dict[str, Test] = {}
+        self.observer = self
         self.grading: Grading
-        self.fault = ""
+
+    @functools.cached_property
+    def tests(self) -> dict[str, Test]:
+        """By pytest's name for each, in their order."""
+        return {
+            item.nodeid: Test(item, _unrun(item), item.get_closest_marker("gpu") is not None) for item in self.items
+        }
+
+    def setup(self, item: pytest.Item) -> None:
+        self.grading.setup(self.tests[item.nodeid])
+
+    def report(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        self.grading.report(self.tests[item.nodeid], call)
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        for mark in ("part(name): what it grades", "points(n): what it is worth", "gpu: needs a GPU"):
+            config.addinivalue_line("markers", mark)
+        config.stash[examples.EXAMPLES] = self.shown
 
     @pytest.fixture(name="submission")
     def _submission(self) -> Any:
@@ -87,32 +91,6 @@ class Suite:
     def _device(self) -> str:
         return self.grading.device
 
-    def pytest_configure(self, config: pytest.Config) -> None:
-        for mark in ("part(name): what it grades", "points(n): what it is worth", "gpu: needs a GPU"):
-            config.addinivalue_line("markers", mark)
-        config.stash[examples.EXAMPLES] = self.shown
-
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        if report.failed:
-            self.fault = str(report.longrepr)
-
-    def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """Keep the tests instead of running them."""
-        self.tests = [Test(item, _unrun(item), item.get_closest_marker("gpu") is not None) for item in session.items]
-        self.by_id = {test.item.nodeid: test for test in self.tests}
-        return True
-
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        self.grading.setup(self.by_id[item.nodeid])
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> pytest.TestReport:
-        """In place of pytest's own, which formats tracebacks that nobody reads."""
-        self.grading.report(self.by_id[item.nodeid], call)
-        outcome: Literal["failed", "passed"] = "failed" if call.excinfo else "passed"
-        assert call.when != "collect"
-        return pytest.TestReport(item.nodeid, item.location, {}, outcome, None, call.when)
-
 
 def _unrun(item: pytest.Item) -> TestResult:
     points, part = item.get_closest_marker("points"), item.get_closest_marker("part")
@@ -126,6 +104,7 @@ def _unrun(item: pytest.Item) -> TestResult:
         points=0,
         max_points=int(points.args[0]) if points else 1,
         message="not run",
+        details=Details("not run"),
         cause=Cause.NOT_RUN,
     )
 
@@ -152,13 +131,9 @@ def collect(exercise: Exercise) -> Suite:
 @functools.lru_cache(64)
 def _collect(file: Path, text: str, shown: tuple[Examples, ...]) -> Suite:
     suite = Suite(shown)
-    files = [examples.__file__] if shown else []
-    with own_environment(), contextlib.redirect_stdout(io.StringIO()) as said:
-        code = pytest.main([*ARGUMENTS, *files, str(file)], plugins=[suite])
-    if code == pytest.ExitCode.INTERRUPTED and not suite.fault:
-        raise KeyboardInterrupt
-    if suite.fault or code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-        raise Fault(f"the suite {file} did not run: {suite.fault or said.getvalue()[-2000:]}")
+    files = [Path(examples.__file__)] if shown else []
+    if fault := lean.collect([*files, file], PACKAGE.parent, suite):
+        raise Fault(f"the suite {file} did not run: {fault}")
     return suite
 
 
@@ -172,16 +147,3 @@ def load(exercise: Exercise) -> Any:
         return sys.modules.get(name) or importlib.import_module(name)
     except Exception as error:
         raise Fault(f"the suite of {exercise.path} does not import: {type(error).__name__}: {error}") from error
-
-
-@contextlib.contextmanager
-def own_environment() -> Iterator[None]:
-    """Without what the caller's environment says to pytest."""
-    kept = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PYTEST_")}
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    try:
-        yield
-    finally:
-        for name in [name for name in os.environ if name.startswith("PYTEST_")]:
-            del os.environ[name]
-        os.environ.update(kept)

@@ -32,8 +32,8 @@ def remembers(original: Any) -> Any:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         key = repr((size_of(args), size_of(kwargs)))
         if key not in kept:
-            kept[key] = original(*args, **kwargs)
-        return kept[key]
+            kept[key] = original(*args, **kwargs), args  # kept, so that no other object gets its address
+        return kept[key][0]
 
     return wrapped
 

@@ -39,7 +39,7 @@ def remembers_its_results(original: Any) -> Any:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         key = repr((id(args[0]), size_of(args[1:]), size_of(kwargs)))
         if key not in kept:
-            kept[key] = (original(*args, **kwargs), args[0])
+            kept[key] = original(*args, **kwargs), args  # kept, so that no other object gets its address
         return kept[key][0]
 
     return wrapped

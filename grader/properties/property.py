@@ -7,10 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from grader.suite import probe
+
 if TYPE_CHECKING:
     from grader.properties.case import Case
 
-NEEDS = "import functools\nfrom collections.abc import Callable\nfrom typing import Any\n"  # what is planted uses these
+NEEDS = """import functools
+from collections.abc import Callable
+from typing import Any
+
+probe = lambda function: function  # what is planted uses these
+"""
 Check = Callable[..., None]  # (submission, case, draw, *options)
 
 
@@ -55,6 +62,7 @@ class Property:
         return "\n\n".join([solution, NEEDS, *sources, f"{target} = {self.mistaken.__name__}({target})\n"])
 
 
+@probe
 def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
     """A value with every tensor in its lists, tuples and dicts changed."""
     if hasattr(value, "untyped_storage"):
@@ -67,13 +75,13 @@ def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def size_of(value: Any) -> Any:
-    """How large a value is, whatever it holds: its shape, its lengths, the types of its numbers."""
+    """How large a value is, whatever it holds: its shape, its lengths, the types of its numbers and functions."""
     if hasattr(value, "untyped_storage"):
         return str(tuple(value.shape))
     if type(value) in (list, tuple):
         return [size_of(item) for item in value]
     if type(value) is dict:
-        return {key: size_of(item) for key, item in value.items()}
-    if type(value) is str:
+        return [[size_of(key), size_of(item)] for key, item in value.items()]
+    if type(value) in (str, bytes):
         return len(value)
-    return type(value).__name__ if type(value) in (int, float) else repr(value)
+    return type(value).__name__ if type(value) in (int, float) or callable(value) else repr(value)

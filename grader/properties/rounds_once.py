@@ -121,7 +121,8 @@ def takes_the_first_type(original: Any) -> Any:
     @functools.wraps(original)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         seen: list[Any] = []
-        mapped((args, kwargs), lambda x: seen.append(x.dtype) if x.is_floating_point() else None)
+        own = list(args[0].parameters()) if args and hasattr(args[0], "parameters") else []
+        mapped((own, args, kwargs), lambda x: seen.append(x.dtype) if x.is_floating_point() else None)
         result = original(*args, **kwargs)
         narrow = min(seen, key=lambda dtype: dtype.itemsize) if len(set(seen)) > 1 else None
         return mapped(result, lambda x: x.to(narrow) if narrow and x.is_floating_point() else x)

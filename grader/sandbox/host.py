@@ -12,7 +12,6 @@ import selectors
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -23,17 +22,13 @@ from grader.sandbox import layers as isolation
 from grader.sandbox.inside import wire
 from grader.sandbox.inside.lockdown import Limits
 from grader.sandbox.inside.scratch import remove_tree
+from grader.sandbox.tier import Tier
 
 START_LIMIT = 120.0  # a cold disk may take this long to import torch
 CANARY_LIMIT = 20.0
 CANARY = "import torch\n(torch.ones(64, 64) @ torch.ones(64, 64)).sum().item()"
 KEPT_OUTPUT = 32 << 10
 MAX_OUTPUT = 16 << 20
-
-BOOTSTRAP = """
-from inside import zygote
-zygote.main(int(sys.argv[2]))
-"""
 
 
 @dataclass(frozen=True)
@@ -87,8 +82,8 @@ class Zygote:
     """A warm parent process for one set of packages. A context manager; `start` returns at once."""
 
     def __init__(self, packages: tuple[str, ...], tier: str, *, gpu: bool = False) -> None:
-        self.packages, self.tier, self.gpu = packages, tier, gpu
-        self.layers = isolation.tier_layers(tier)
+        self.packages, self.tier, self.gpu = packages, Tier(tier), gpu
+        self.layers = self.tier.layers
         self._start()
 
     def _start(self) -> None:
@@ -96,10 +91,10 @@ class Zygote:
         ours, theirs = socket.socketpair()
         self.control = ours
         self.errors = _scratch_file()
-        command = [sys.executable, "-I", "-c", isolation.LOAD + BOOTSTRAP, str(isolation.INSIDE), str(theirs.fileno())]
+        command = isolation.inside_command("zygote", str(theirs.fileno()))
         environment = isolation.environment()
         self.scratch = ""  # of all children, where they have none of their own: what one leaves goes with the zygote
-        if self.tier == "sandbox":
+        if self.tier is Tier.SANDBOX:
             command = isolation.bubblewrap_command(isolation.INSIDE, gpu=self.gpu) + command
         else:
             self.scratch = tempfile.mkdtemp(prefix="grade-")
@@ -374,7 +369,7 @@ class Child:
 class Pool:
     """The zygotes of one engine, one for each set of packages; started when first needed."""
 
-    tier: str
+    tier: Tier
     gpu: bool = False
     zygotes: dict[tuple[str, ...], Zygote] = field(default_factory=dict)
 

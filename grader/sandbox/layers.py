@@ -15,15 +15,11 @@ from pathlib import Path
 
 from grader.sandbox.inside import lockdown
 from grader.sandbox.inside.lockdown import BOX, BOX_BYTES
+from grader.sandbox.tier import Tier
 
 INSIDE = Path(lockdown.INSIDE)
 PROBE_LIMIT = 20.0
 
-TIERS: dict[str, tuple[str, ...]] = {
-    "sandbox": ("namespaces", "landlock", "seccomp", "limits"),
-    "restricted": ("landlock", "seccomp", "limits"),
-    "process": ("limits",),
-}
 INSTALL = "`apt install bubblewrap`, `dnf install bubblewrap` or your system's package"
 ALLOW = (
     "allow user namespaces: `sysctl kernel.unprivileged_userns_clone=1`; where AppArmor restricts them (Ubuntu), "
@@ -37,81 +33,6 @@ REMEDIES = {
     "limits": "use Linux or macOS",
 }
 
-# Loads the `inside` package by its place alone, so that nothing else of the kit can be imported.
-LOAD = """
-import importlib.util, sys
-spec = importlib.util.spec_from_file_location("inside", sys.argv[1] + "/__init__.py")
-sys.modules["inside"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(sys.modules["inside"])
-"""
-
-# Runs in a process of its own. Each trial is a fork that takes a layer and then tries what the layer must deny.
-TRIALS = """
-import errno, json, os, socket
-from inside import lockdown, seccomp as filters
-usual = vars(lockdown.Limits())
-
-def denied(attempt, *arguments):
-    try:
-        attempt(*arguments)
-    except PermissionError:
-        return
-    raise OSError("it denies nothing")
-
-def namespaces():
-    lockdown.enter_namespaces()
-    assert os.getuid() == lockdown.NOBODY, f"the user is {os.getuid()}"
-    assert in_child(lambda: str(os.getpid())) == [True, "1"], "a child is not PID 1"
-    return "user, PID, network, IPC and mounts"
-
-def landlock():
-    version = lockdown.restrict_files([], [])
-    denied(os.listdir, "/")
-    return f"version {version} of the interface"
-
-def seccomp():
-    filters.load(filters.build())
-    denied(socket.socket)
-    return "libseccomp"
-
-def limits():
-    lockdown.limit_resources(1 << 30, 60, 1 << 20, 64, 1 << 16)
-    try:
-        bytearray(2 << 30)
-    except MemoryError:
-        return
-    if sys.platform == "linux":
-        raise OSError("it denies nothing")
-
-def bubblewrap():
-    box = lockdown.enter(lockdown.LAYERS, usual)
-    assert box == lockdown.BOX, "there is no scratch directory"
-    def child():
-        lockdown.apply(lockdown.LAYERS, usual, box)
-        denied(os.listdir, "/")
-        os.mkdir(box + "/writable")
-    said = in_child(child)
-    assert said[0], said[1]
-
-def in_child(trial):
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            said = [True, trial() or ""]
-        except BaseException as error:
-            said = [False, f"{type(error).__name__}: {error}"[:300]]
-        os.write(write, json.dumps(said).encode())
-        os._exit(0)
-    os.close(write)
-    said = os.read(read, 4096)
-    os.close(read)
-    os.waitpid(pid, 0)
-    return json.loads(said) if said else [False, "the trial crashed"]
-
-print(json.dumps({name: in_child(globals()[name]) for name in sys.argv[2:]}))
-"""
-
 
 @dataclass(frozen=True)
 class Layer:
@@ -121,11 +42,6 @@ class Layer:
     available: bool
     why: str
     remedy: str
-
-
-def tier_layers(tier: str) -> set[str]:
-    """The layers that a child of this tier applies to itself."""
-    return set(TIERS[tier])
 
 
 @functools.cache
@@ -140,8 +56,13 @@ def probe_layers() -> dict[str, Layer]:
     return found | _finish(own, [*lockdown.LAYERS])
 
 
+def inside_command(program: str, *words: str) -> list[str]:
+    """What starts a program of `inside/`, of which alone it can import."""
+    return [sys.executable, "-I", str(INSIDE / "__main__.py"), program, *words]
+
+
 def _start(prefix: list[str], names: list[str]) -> subprocess.Popen[str] | None:
-    command = [*prefix, sys.executable, "-I", "-c", LOAD + TRIALS, str(INSIDE), *names]
+    command = [*prefix, *inside_command("trials", *names)]
     pipe = subprocess.PIPE
     try:
         return subprocess.Popen(
@@ -173,19 +94,19 @@ def _finish(process: subprocess.Popen[str] | None, names: list[str]) -> dict[str
     return found
 
 
-def best_tier(layers: dict[str, Layer]) -> str:
-    """The strongest tier whose layers all work: "sandbox", "restricted" or "process"."""
+def best_tier(layers: dict[str, Layer]) -> Tier:
+    """The strongest tier whose layers all work."""
     works = {name for name, layer in layers.items() if layer.available}
-    if works >= {"bubblewrap", *TIERS["sandbox"]}:
-        return "sandbox"
-    return "restricted" if works >= set(TIERS["restricted"]) else "process"
+    if works >= {"bubblewrap", *Tier.SANDBOX.layers}:
+        return Tier.SANDBOX
+    return Tier.RESTRICTED if works >= Tier.RESTRICTED.layers else Tier.PROCESS
 
 
-def promising_tiers() -> list[str]:
+def promising_tiers() -> list[Tier]:
     """The tiers worth trying here, strongest first. Starting one is what shows whether it works."""
     if not lockdown.LINUX:
-        return ["process"]
-    return ["sandbox", "restricted", "process"] if shutil.which("bwrap") else ["restricted", "process"]
+        return [Tier.PROCESS]
+    return [*Tier] if shutil.which("bwrap") else [Tier.RESTRICTED, Tier.PROCESS]
 
 
 def environment() -> dict[str, str]:
@@ -193,7 +114,7 @@ def environment() -> dict[str, str]:
     scratch = tempfile.gettempdir()
     fixed = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    # `getpass` asks for it, and nobody has no exercise among the users
+    # `getpass` asks for it, and nobody has no entry among the users
     place = {"HOME": scratch, "TMPDIR": scratch, "LOGNAME": "learner"}
     devices = {name: os.environ[name] for name in ("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH") if name in os.environ}
     return fixed | threads | place | devices

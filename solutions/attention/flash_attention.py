@@ -31,7 +31,7 @@ Conventions:
 - `causal`: query $i$ sees the keys $j \le i + T_k - T_q$, so that the *last* query sees all keys.
 - Hidden logits are $-\infty$. A query that sees no key has the output 0, the log-sum-exp $-\infty$ and the gradients 0.
 - For bfloat16 and float16 everything inside is float32: logits, sums and `lse`; outputs and gradients are rounded
-  once, to the types of `value` and of the inputs. Other types stay.
+  once, to the types of `value` and of the inputs. Other types are computed in as they are.
 
 Cost: two products of the size of $QK^T$ forward, five backward; with `causal` the tiles that are hidden altogether
 are skipped. The number of operators grows with the number of tiles alone. For autograd nothing is kept but `query`,
@@ -39,7 +39,8 @@ are skipped. The number of operators grows with the number of tiles alone. For a
 asked for.
 
 Rules: no softmax and no ready-made attention; no tensor larger than a tile of logits, `tile_q` x `tile_k`, or an input
-or output, `T` x `D`, both for all batches and heads. Arguments are left as they are.
+or output, `T` x `D`, both for all batches and heads. Arguments are left as they are, and results share no memory with
+them.
 
 >>> first = torch.tensor([2.0, -torch.inf]), torch.tensor([3.0, 0.0])
 >>> combine(first, (torch.tensor([2.0, 5.0]), torch.tensor([1.0, 2.0])))

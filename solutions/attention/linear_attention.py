@@ -37,13 +37,14 @@ Conventions:
 - $\phi$ has the type of its input, and is right to rounding however negative the input: in bfloat16 $\phi(-8)$ is
   3.4e-4, where `elu(x) + 1` cancels to 0. No input overflows, and $\phi'(x)$ is 1 for $x \ge 0$ and $e^x$ otherwise.
 - Sums over tokens are kept in float32 or better: for bfloat16 and float16 inputs the state is float32, and the result
-  is rounded once, to the type of `v`. Other results and states have the type of the inputs.
+  is rounded once, to the type of `v`. Other types are computed in as they are, states included.
 
 Cost: time $O(TDM)$ for a whole sequence, causal or not, with a number of operators that may grow with `T / chunk_size`
 and not with `T`; time and memory $O(DM)$ for a step, however many tokens there were.
 
 Rules: no softmax and no ready-made attention; no tensor that grows with $T \times T$ or $T \times D \times M$; no
-Python loop over tokens (one over chunks is fine); arguments, the state among them, are left as they are.
+Python loop over tokens (one over chunks is fine); arguments, the state among them, are left as they are, and results
+share no memory with them.
 
 >>> feature_map(torch.tensor([-1.0, 0.0, 2.0]))
 tensor([0.3679, 1.0000, 3.0000])

@@ -41,7 +41,9 @@ from them or across them.
 - Encoding a chunk of $n$ bytes takes $O(n \log n)$ steps, however many merges there are: a heap of candidates over a
   linked list.
 
-Rules: the standard library only; no `tokenizers`, `tiktoken`, `sentencepiece` or `torch`.
+Rules: the standard library only; no `tokenizers`, `tiktoken`, `sentencepiece` or `torch`. Arguments are left as they
+are, results are new, and one call does not affect the next. An `Iterable` may be one that can be read once only, and a
+`Sequence` may be a list or a tuple.
 
 >>> pretokenize("I'm  not_here 42!")
 ['I', "'m", ' ', ' not', '_', 'here', ' 42', '!']

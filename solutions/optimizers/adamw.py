@@ -27,7 +27,9 @@ $v^{\max}_t = \max(v^{\max}_{t-1}, v_t)$, $\hat v_t = v^{\max}_t / (1 - \beta_2^
 Conventions:
 
 - A parameter whose `grad` is `None` is skipped: it does not move or decay, and its own $t$ does not advance.
-- Parameters are changed in place and gradients are left as they are.
+- Parameters are changed in place, in their own type and however they lie in memory. Gradients are left as they are,
+  and what is written into them after a step changes nothing but the next step.
+- Settings are read from `param_groups` at every step: schedules change them there.
 - `params` is an iterable of parameters, or of dicts `{"params": [...], "lr": ...}` ("parameter groups") whose own
   settings override the defaults. No parameters at all is a `ValueError`.
 - `state` maps a parameter to a dict of its state, and is empty until the first step. Adam keeps two tensors a

@@ -55,7 +55,10 @@ weights with the values grow with the tokens so far.
 
 Rules: no ready-made attention or layer normalisation (`scaled_dot_product_attention`, `nn.MultiheadAttention`,
 `nn.Transformer*`, `nn.LayerNorm`). `F.gelu`, `nn.Dropout`, `F.cross_entropy`, softmax and `torch.multinomial` are
-allowed. Arguments are left as they are.
+allowed. Arguments are left as they are, a list of caches too, and may lie in memory in any order. Results depend on
+the arguments and on the parameters as they are now, not on earlier calls; but what is drawn at random is drawn anew by
+each model, layer and call, and in each step. What is computed is new in memory; heads that are cut or joined, and the
+first keys and values of a cache, need not be.
 
 >>> causal_mask(2, 4)
 tensor([[ True,  True,  True, False],

@@ -42,7 +42,8 @@ with their patches, heads or tokens.
 
 Rules: no ready-made attention (`scaled_dot_product_attention`, `nn.MultiheadAttention`, `nn.Transformer*`); softmax,
 LayerNorm, GELU and `interpolate` are allowed. No Python loop over patches, heads or tokens (one over images is
-fine). Arguments are left as they are.
+fine). Arguments are left as they are, and may lie in memory in any order. Results depend on the arguments and on the
+parameters as they are now, not on earlier calls; they are new tensors, but for a table on a grid of its own size.
 
 >>> pack([torch.arange(8).reshape(1, 2, 4), torch.arange(10, 14).reshape(1, 2, 2)], 2)
 (tensor([[ 0,  1,  4,  5],

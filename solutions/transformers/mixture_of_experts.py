@@ -48,7 +48,9 @@ and what it takes to weigh and add up. The number of operators may grow with $E$
 larger than $Tk$ rows of $D$ or $H$ numbers, or than the shared experts' hidden features. `dispatch` makes nothing
 larger than vectors of $Tk$ or $E$ numbers.
 
-Rules: no Python loop over tokens or choices (one over experts is fine); arguments are left as they are.
+Rules: no Python loop over tokens or choices (one over experts is fine). Arguments are left as they are, and may lie in
+memory in any order; results are new tensors, and depend on the arguments and on the layer's parameters and bias as they
+are now, not on earlier calls. The layer does not update its bias.
 
 >>> logits = torch.tensor([[4.0, 3.0, 2.0], [1.0, 1.0, 2.0]]).log()
 >>> weights, experts = route(logits, 2, bias=torch.tensor([-0.2, 0.0, 0.0]))
@@ -163,7 +165,8 @@ def load_balance_loss(logits: torch.Tensor, experts: torch.Tensor, mask: torch.T
     """The mean over layers of E * sum_i f_i P_i, a scalar in float32 or better.
 
     `logits` is `(L, T, E)` and `experts` is `(L, T, k)`, for L layers; `mask`, `(T,)` of bool, is True at real tokens
-    and the same for all layers. Without any real token the loss is 0.
+    and the same for all layers. What logits stand at the others is of no interest, and they need not be finite. Without
+    any real token the loss is 0.
     """
     ### BEGIN SOLUTION
     if mask is not None:

@@ -52,8 +52,9 @@ batch nor on lengths. Each layer is computed once for all tokens, and `translate
 that the loss makes has more bytes than the logits have in float32, or in float64 if they are in float64.
 
 Rules: no ready-made normalisation (`LayerNorm`, `layer_norm`, `GroupNorm`, ...), attention, `nn.Transformer*` or
-cross-entropy; `log_softmax` is allowed. `layer_norm_gradients` uses the formulas and builds no graph. Arguments are
-left as they are.
+cross-entropy; `log_softmax` is allowed. `layer_norm_gradients` uses the formulas and builds no graph, even where its
+arguments need gradients. Arguments are left as they are, and may lie in memory in any order; results are new tensors,
+and depend on the arguments and on the parameters as they are now, not on earlier calls.
 
 >>> sinusoidal_positions(3, 3)
 tensor([[ 0.0000,  1.0000,  0.0000],
@@ -160,7 +161,7 @@ def layer_norm_gradients(
     """
     ### BEGIN SOLUTION
     dtype, parameter_dtype = x.dtype, weight.dtype
-    upstream, x, weight = wide(upstream, x, weight)
+    upstream, x, weight = wide(upstream.detach(), x.detach(), weight.detach())
     centred = x - x.mean(dim=-1, keepdim=True)
     sigma = (centred.square().mean(dim=-1, keepdim=True) + eps).sqrt()  # (..., 1)
     normal = centred / sigma  # (..., E)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import functools
 import os
 
 import pytest
@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from grader import catalog, source
 from grader.errors import SubmissionError
-from grader.remote.submission import missing_message
+from grader.order import Order
+from grader.remote.submission import missing
 from grader.sandbox import rules
 from grader.verdict import Status
 
-ENTRIES = catalog.exercises()
-SOLUTIONS = [exercise.solution.read_text(encoding="utf-8") for exercise in ENTRIES]
-FORBIDDEN = tuple(dict.fromkeys(rule for exercise in ENTRIES for rule in exercise.card.forbid))
+EXERCISES = catalog.exercises()
+SOLUTIONS = [exercise.text for exercise in EXERCISES]
+FORBIDDEN = tuple(dict.fromkeys(rule for exercise in EXERCISES for rule in exercise.card.forbid))
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def look_through(file, data: bytes) -> None:
         assert all(line >= 1 for line in submission.stubs().values())
         for name in [*submission.definitions(), "nowhere"]:
             assert submission.signature(name)
-            assert missing_message(name, submission)
+            assert missing(name, submission).headline
         for broken in rules.check(submission.text, submission.tree, FORBIDDEN):
             assert broken.line >= 1
         source.diff(submission.text, SOLUTIONS[0])
@@ -115,20 +116,18 @@ STATUSES = {*Status} - {Status.NOT_STARTED}
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """The exercise without torch, with short time limits: what hangs is not what is tested here."""
+    """Orders for the exercise without torch, with short time limits: what hangs is not what is tested here."""
     monkeypatch.setattr("grader.remote.calls.IMPORT_LIMIT", 1.0)
-    exercise = catalog.Exercise("leetcode", "maximum_gap")
-    exercise.__dict__["card"] = dataclasses.replace(catalog.find("maximum_gap").card, timeout=0.3)
-    return exercise
+    return functools.partial(Order, catalog.find("maximum_gap"), performance=False, timeout=0.3)
 
 
-GAP = catalog.find("maximum_gap").solution.read_text(encoding="utf-8")
+GAP = catalog.find("maximum_gap").text
 
 
 @effort(12)
 @given(mutated_text([GAP[GAP.index("def maximum_gap") :]]))
 def test_rewritten_solutions_are_graded(engine, impatient, file, text):
     file.write_text(text, encoding="utf-8", errors="surrogatepass")
-    verdict = engine.grade(impatient, file, performance=False)
+    verdict = engine.grade(impatient(file)).verdict
     assert verdict.status in Status
     assert verdict.tests or verdict.message or verdict.rules

@@ -30,9 +30,9 @@ from .scratch import remove_tree
 MESSAGE = 1 << 16
 
 
-def main(control_fd: int) -> None:
+def main(control_fd: str) -> None:
     """Import what the host asks for, say so, and fork whenever it sends the ends of three channels."""
-    control = socket.socket(fileno=control_fd)
+    control = socket.socket(fileno=int(control_fd))
     settings = json.loads(control.recv(MESSAGE))
     started = time.perf_counter()
     for package in settings["packages"]:

@@ -5,61 +5,28 @@ import torch
 
 from grader.compare import assert_close, assert_equal
 from grader.cost import assert_cost, assert_growth
-from grader.probes import vjp
+from grader.probes import back, gradients, layout, loaded, rounded, several
+from grader.properties import (
+    EVERY_FUNCTION,
+    EVERY_MODULE,
+    case,
+    given,
+    holds,
+    is_differentiable,
+    on,
+    rounds_once,
+    type_follows,
+)
 from grader.suite import probe
 
 # --- probes ---
 
 
 @probe
-def several(module, name, calls):
-    """The result of each call, given as (arguments, keywords)."""
-    return [getattr(module, name)(*arguments, **how) for arguments, how in calls]
-
-
-@probe
-def rounded(module, name, calls):
-    """The type of each result, and its values in float64."""
-    results = several(module, name, calls)
-    return [x.dtype for x in results], [x.double() for x in results]
-
-
-@probe
-def gradients(module, name, arguments, upstream, **how):
-    """The output, and what reaches the arguments when `upstream` arrives at it."""
-    leaves = [x.clone().requires_grad_() for x in arguments]
-    y = getattr(module, name)(*leaves, **how)
-    return y.detach(), vjp([y], leaves, [upstream])
-
-
-@probe
-def both_gradients(module, name, arguments, upstream, **how):
-    """As `gradients`, for all tokens and for causal attention."""
-    return [gradients(module, name, arguments, upstream, causal=causal, **how) for causal in (False, True)]
-
-
-@probe
-def loaded(module, name, sizes, state):
-    """A layer or a stack with the given parameters."""
-    network = getattr(module, name)(**sizes).to(torch.float64)
-    network.load_state_dict(state)
-    return network
-
-
-@probe
 def forward(module, name, sizes, state, x):
     """The outputs of a layer or a stack with the given parameters, not causal and causal."""
     network = loaded(module, name, sizes, state)
-    return network(x).detach(), network(x, causal=True).detach()
-
-
-@probe
-def network_gradients(module, name, sizes, state, x, upstream, **how):
-    """The output, and what reaches x and every parameter."""
-    network, x = loaded(module, name, sizes, state), x.clone().requires_grad_()
-    y = network(x, **how)
-    parameters = dict(network.named_parameters())
-    return y.detach(), vjp([y], [x, *(parameters[key] for key in state)], [upstream])
+    return network(x), network(x, causal=True)
 
 
 @probe
@@ -68,12 +35,6 @@ def network_cost(module, meter, name, sizes, x, **how):
     network = getattr(module, name)(**sizes)
     with torch.no_grad(), meter:
         network(x, **how)
-
-
-@probe
-def layout(module, name, sizes):
-    """The shapes of the parameters by name."""
-    return {key: list(p.shape) for key, p in getattr(module, name)(**sizes).named_parameters()}
 
 
 # --- oracles ---
@@ -161,8 +122,7 @@ def stack(states, heads, sizes, x, causal=False):
 def explicit_gradients(form, arguments, upstream, *rest, **how):
     """As the probe `gradients`, of an explicit form."""
     leaves = [x.clone().requires_grad_() for x in arguments]
-    y = form(*leaves, *rest, **how)
-    return y.detach(), vjp([y], leaves, [upstream])
+    return back(form(*leaves, *rest, **how), leaves, upstream)
 
 
 def tokens(draw, length=T, dtype=F64, dim=D, values=M):
@@ -313,38 +273,6 @@ class TestGradients:
         got = submission.run(gradients, "rms_norm", [x], upstream, eps=1e-2)
         assert_close(got, explicit_gradients(scaled, [x], upstream, 1e-2), what="(output, [gradient of x])")
 
-    @NORM
-    @pytest.mark.points(2)
-    def test_norm_attention_gradients(self, submission, draw):
-        """queries, keys and values get the gradients of the explicit form"""
-        arguments, upstream = tokens(draw), draw.normal(B, T, H * M, dtype=F64)
-        got = submission.run(both_gradients, "norm_attention", arguments, upstream, chunk_size=4)
-        expected = [explicit_gradients(norm, arguments, upstream, causal) for causal in (False, True)]
-        assert_close(got, expected, what="(output, gradients of [q, k, v]) of [all tokens, causal]")
-
-    @DIAG
-    def test_diag_attention_gradients(self, submission, draw):
-        """queries, keys and values get the gradients of the explicit form"""
-        arguments, upstream = tokens(draw), draw.normal(B, T, H * M, dtype=F64)
-        got = submission.run(both_gradients, "diag_attention", arguments, upstream, size=W)
-        expected = [explicit_gradients(diag, arguments, upstream, W, causal) for causal in (False, True)]
-        assert_close(got, expected, what="(output, gradients of [q, k, v]) of [all tokens, causal]")
-
-    @STACK
-    def test_stack_gradients(self, submission, draw):
-        """the input and the parameters of every layer get gradients"""
-        states, x = [parameters(draw) for _ in range(2)], draw.normal(B, T, E, dtype=F64)
-        upstream, sizes = draw.normal(B, T, E, dtype=F64), {**LAYER, "diag": 1, "norm": 1, "size": W}
-        got = submission.run(network_gradients, "TransNormer", sizes, stacked(states), x, upstream, causal=True)
-        names = list(states[0])
-
-        def form(x, *weights):
-            halves = weights[: len(names)], weights[len(names) :]
-            return stack([dict(zip(names, half, strict=True)) for half in halves], H, [W, None], x, True)
-
-        expected = explicit_gradients(form, [x, *(p for state in states for p in state.values())], upstream)
-        assert_close(got, expected, what="(output, gradients of [x, *parameters])")
-
 
 class TestStability:
     @GRADIENT
@@ -352,20 +280,20 @@ class TestStability:
         """scores of 1e-30 and of 1e30 neither vanish nor overflow in float32"""
         base, upstream = draw.uniform(5, 7, low=0.5, high=3).float(), draw.normal(5, 7)
         for size in (1e-30, 1e30):
-            dtypes, values = submission.run(rounded, "score_gradient", [((base * size, upstream), {})])
-            assert_equal(dtypes, [torch.float32], what="type of dS")
-            expected = (score_gradients(base, upstream)).float()
-            assert_close((values[0] * size).float(), expected, what=f"{size:.0e} dS for scores near {size:.0e}")
+            dtype, values = submission.run(rounded, "score_gradient", base * size, upstream)
+            assert_equal(dtype, torch.float32, what="type of dS")
+            expected = score_gradients(base, upstream).float()
+            assert_close((values * size).float(), expected, what=f"{size:.0e} dS for scores near {size:.0e}")
 
     @SLOPE
     def test_slope_sizes(self, submission, draw):
         """slopes for scores of 1e-30 and of 1e30 neither overflow nor vanish in float32"""
         base = draw.uniform(5, 7, low=0.5, high=3).float()
         for size in (1e-30, 1e30):
-            dtypes, values = submission.run(rounded, "steepest_slope", [((base * size,), {})])
-            assert_equal(dtypes, [torch.float32], what="type of the slopes")
+            dtype, values = submission.run(rounded, "steepest_slope", base * size)
+            assert_equal(dtype, torch.float32, what="type of the slopes")
             expected = steepest(base, False).float()
-            assert_close((values[0] * size).float(), expected, what=f"{size:.0e} slopes for scores near {size:.0e}")
+            assert_close((values * size).float(), expected, what=f"{size:.0e} slopes for scores near {size:.0e}")
 
     @SLOPE
     def test_slope_of_large_logits(self, submission, draw):
@@ -378,12 +306,10 @@ class TestStability:
 
     @RMS
     def test_half_precision_norm(self, submission, draw):
-        """squares above 65504 do not overflow in float16, and there is one rounding"""
+        """squares above 65504 do not overflow in float16"""
         x = (500 * draw.normal(4, 33)).half()
-        dtypes, values = submission.run(rounded, "rms_norm", [((x,), {}), ((x.bfloat16(),), {})])
-        assert_equal(dtypes, [torch.float16, torch.bfloat16], what="types of the outputs")
-        assert_close(values[0], scaled(x), what="output", rtol=2.0**-10, atol=1e-6, reason=HALF)
-        assert_close(values[1], scaled(x.bfloat16()), what="output", rtol=2.0**-8, atol=1e-6, reason=HALF)
+        _, values = submission.run(rounded, "rms_norm", x)
+        assert_close(values, scaled(x), what="output", rtol=2.0**-10, atol=1e-6, reason=HALF)
 
     @NORM
     @pytest.mark.points(2)
@@ -391,26 +317,22 @@ class TestStability:
         """sums above 65504 do not overflow in float16; all is float32 up to one rounding"""
         q, k, v = tokens(draw, 100, torch.float16)
         q, k, v = 8 * q, 8 * k, 50 * v
-        calls = [((q, k, v), {}), ((q, k, v), {"causal": True, "chunk_size": 16})]
-        dtypes, values = submission.run(rounded, "norm_attention", calls)
-        assert_equal(dtypes, [torch.float16] * 2, what="types of the outputs")
-        expected = [norm(q, k, v, causal) for causal in (False, True)]
-        assert_close(values, expected, what="[output, causal output]", rtol=2.0**-10, atol=2e-5, reason=HALF)
+        for how in ({}, {"causal": True, "chunk_size": 16}):
+            _, values = submission.run(rounded, "norm_attention", q, k, v, **how)
+            expected = norm(q, k, v, bool(how))
+            assert_close(values, expected, what=f"output with {how}", rtol=2.0**-10, atol=2e-5, reason=HALF)
 
     @DIAG
     @pytest.mark.points(2)
     def test_half_precision_diag_attention(self, submission, draw):
-        """logits above 65504 do not overflow in float16, and half precision is rounded once"""
+        """logits above 65504 do not overflow in float16"""
         q, k, v = tokens(draw, 50, torch.float16)
         large = [
             torch.cat([torch.full_like(x[..., :1], 260), x[..., 1:]], dim=-1) for x in (q, k)
         ]  # 260^2 in all logits
-        calls = [((q, k, v, 32), {"causal": True}), ((*large, v, W), {})]
-        dtypes, values = submission.run(rounded, "diag_attention", calls)
-        assert_equal(dtypes, [torch.float16] * 2, what="types of the outputs")
-        assert_close(values[0], diag(q, k, v, 32, True), what="output", rtol=2.0**-10, atol=1e-5, reason=HALF)
+        _, values = submission.run(rounded, "diag_attention", *large, v, W)
         what, reason = "output for dot products near 67600", "float32 has steps of 1e-2 there"
-        assert_close(values[1], diag(*large, v, W), what=what, rtol=2.0**-10, atol=3e-2, reason=reason)
+        assert_close(values, diag(*large, v, W), what=what, rtol=2.0**-10, atol=3e-2, reason=reason)
 
 
 class TestEdgeCases:
@@ -457,22 +379,6 @@ class TestEdgeCases:
             after[:, others], before[:, others], what="outputs of tokens 0 to 3 and 8 to 10, when 4 to 7 change"
         )
 
-    @pytest.mark.parametrize(
-        ("name", "rest", "form"),
-        [
-            pytest.param("norm_attention", (), norm, marks=NORM, id="norm"),
-            pytest.param("diag_attention", (W,), diag, marks=DIAG, id="diag"),
-        ],
-    )
-    def test_memory_order(self, submission, draw, name, rest, form):
-        """inputs may lie in memory in any order, or be expanded"""
-        q = draw.normal(B, T, H, D, dtype=F64).transpose(1, 2)
-        k = draw.normal(B, H, D, T, dtype=F64).mT
-        v = draw.normal(B, 1, T, M, dtype=F64).expand(B, H, T, M)
-        got = submission.run(several, name, [((q, k, v, *rest), {"causal": causal}) for causal in (False, True)])
-        expected = [form(q, k, v, *rest, causal=causal) for causal in (False, True)]
-        assert_close(got, expected, what="[output, causal output]")
-
     @STACK
     def test_one_kind(self, submission, draw):
         """a stack may have layers of one kind alone"""
@@ -482,6 +388,83 @@ class TestEdgeCases:
             got = submission.run(forward, "TransNormer", sizes, stacked([state]), x)
             expected = [layer(state, H, size, x, causal) for causal in (False, True)]
             assert_close(got, expected, what=f"(output, causal output) of one {kind} layer")
+
+
+def network_calls(name, sizes):
+    """Causal and not, in two lengths."""
+
+    def drawn(draw):
+        state = stacked([parameters(draw) for _ in range(2)]) if name == "TransNormer" else parameters(draw)
+        x, few = 2 * draw.normal(B, T, E, dtype=F64), draw.normal(B, 3, E, dtype=F64)
+        return on((name, {**LAYER, **sizes}, state), given(x, causal=True), given(few))
+
+    return drawn
+
+
+def whole_stack(name, sizes, state, x, causal=False):
+    states = [{key.split(".", 2)[2]: p for key, p in state.items() if key.startswith(f"layers.{i}.")} for i in (0, 1)]
+    return stack(states, H, [sizes["size"], None], x, causal)
+
+
+TestProperties = holds(
+    case(
+        "score_gradient",
+        lambda draw: [given(rows_of(draw), draw.normal(B, H, 5, 7, dtype=F64)), given(*draw.uniform(2, 3, dtype=F64))],
+        *EVERY_FUNCTION,
+        expect=score_gradients,
+    ),
+    case(
+        "steepest_slope",
+        lambda draw: [given(rows_of(draw), exponential=True), given(draw.uniform(4, 3, low=0.1, dtype=F64))],
+        *EVERY_FUNCTION,
+        expect=lambda scores, exponential=False: steepest(scores, exponential),
+    ),
+    case(
+        "rms_norm",
+        lambda draw: [given(draw.normal(B, 5, 70, dtype=F64), eps=0.3), given(draw.normal(7, dtype=F64))],
+        *EVERY_FUNCTION,
+        rounds_once,
+        expect=scaled,
+    ),
+    case(
+        "norm_attention",
+        lambda draw: [given(*tokens(draw), causal=True, chunk_size=4, eps=0.5), given(*tokens(draw, 40))],
+        *EVERY_FUNCTION,
+        is_differentiable,
+        rounds_once,
+        type_follows(2),
+        expect=lambda q, k, v, chunk_size=64, **how: norm(q, k, v, **how),
+    ),
+    case(
+        "diag_attention",
+        lambda draw: [given(*tokens(draw), W, causal=True), given(*tokens(draw, 50), 32)],
+        *EVERY_FUNCTION,
+        is_differentiable,
+        rounds_once,
+        type_follows(2),
+        expect=diag,
+    ),
+    *(
+        case(
+            "TransNormerLayer",
+            network_calls("TransNormerLayer", {"size": size}),
+            *EVERY_MODULE,
+            is_differentiable,
+            made=loaded,
+            expect=lambda name, sizes, state, x, causal=False: layer(state, H, sizes["size"], x, causal),
+            name=f"{kind} layer",
+        )
+        for kind, size in (("diag", W), ("norm", None))
+    ),
+    case(
+        "TransNormer",
+        network_calls("TransNormer", {"diag": 1, "norm": 1, "size": W}),
+        *EVERY_MODULE,
+        is_differentiable,
+        made=loaded,
+        expect=whole_stack,
+    ),
+)
 
 
 class TestPerformance:
@@ -558,23 +541,3 @@ class TestPerformance:
             for heads in (2, 6)
         )
         assert_growth(few, many, "operators", at_most=1.0, when="there are 6 heads and not 2")
-
-
-CAUSAL_START = (
-    "        S = k.new_zeros(*k.shape[:2], k.shape[-1], v.shape[-1])  # (B, H, D, M), over all earlier chunks\n"
-)
-LINE = "            chunks.append((Q @ K.mT).tril() @ V + Q @ S)  # (B, H, C, M)\n"
-ADD = "            S = S + K.mT @ V\n"
-JOINED = "    joined = sums.transpose(1, 2).flatten(2)  # (B, T, H * M)\n"
-NORMED = "return rms_norm(joined, eps).to(dtype)"
-ROOT = "(y * (y.square().mean(dim=-1, keepdim=True) + eps).rsqrt())"
-DIAG_START = "    dtype, length = v.dtype, v.shape[2]\n"
-SPLIT = "q, k, v = (f(y).unflatten(-1, (self.heads, -1)).transpose(1, 2) for f in (self.query, self.key, self.value))"
-EXPLICIT = """    dtype, length = v.dtype, v.shape[2]
-    i = torch.arange(length)
-    visible = {visible}
-    visible = visible & (i <= i[:, None]) if causal else visible
-    q, k, v = wide(q, k, v)
-    weights = (q.shape[-1] ** -0.5 * q @ k.mT).masked_fill(~visible, -torch.inf).softmax(dim=-1)
-    return (weights @ v).transpose(1, 2).flatten(2).to(dtype)
-"""

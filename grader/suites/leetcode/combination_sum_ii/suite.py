@@ -7,6 +7,7 @@ import pytest
 
 from grader.compare import assert_equal, assert_that
 from grader.cost import assert_cost
+from grader.properties import case, empty_and_single, given, holds, no_state_between_calls, result_is_new
 from grader.suite import probe
 
 
@@ -23,21 +24,6 @@ def listed(module, candidates, target):
 def listed_all(module, problems):
     """The combinations of each problem, in one order."""
     return [listed(module, candidates, target) for candidates, target in problems]
-
-
-@probe
-def after_the_call(module, candidates, target):
-    """What the list of the caller holds afterwards."""
-    given = list(candidates)
-    module.combination_sum_ii(given, target)
-    return given
-
-
-@probe
-def more_the_second_time(module, candidates, target):
-    """How many combinations more a second call lists than the first."""
-    first = len(module.combination_sum_ii(list(candidates), target))
-    return len(module.combination_sum_ii(list(candidates), target)) - first
 
 
 @probe
@@ -124,17 +110,27 @@ class TestEdgeCases:
         for problem, got in zip(EDGES[case], submission.run(listed_all, EDGES[case]), strict=True):
             check(got, *problem)
 
-    def test_input_unchanged(self, submission):
-        """`candidates` is left as it is"""
-        candidates = [7, 2, 6, 2]
-        assert_equal(submission.run(after_the_call, candidates, 9), candidates, what="`candidates` after the call")
 
-    def test_calls_are_independent(self, submission):
-        """a second call lists what the first one did"""
-        more = submission.run(more_the_second_time, [2, 3, 5, 3], 8)
-        assert_equal(more, 0, what="the number of combinations that the second of two equal calls adds")
+def problems(random):
+    """Many numbers and few."""
+    return [
+        given([random.randrange(1, 7) for _ in range(6)], 9),
+        given([random.randrange(2, 5), 5], 10),
+        given([7, 2, 3], 5),
+    ]
 
 
+TestProperties = holds(
+    case("combination_sum_ii", problems, no_state_between_calls, of=listed, expect=oracle),
+    case("combination_sum_ii", problems, result_is_new),
+    case(
+        "combination_sum_ii",
+        lambda random: [given([], 0), given([], 3), given([5], 5), given([4], 0), given([4], 3)],
+        empty_and_single,
+        of=listed,
+        expect=oracle,
+    ),
+)
 LINES = 15  # for a candidate at a partial combination; plain answers take 3 to 8
 
 
@@ -157,14 +153,3 @@ class TestPerformance:
     def test_hopeless_branches_are_cut(self, submission, random):
         """what exceeds the target is not extended"""
         check_cost(submission, random.sample(range(5, 20), 15), 20)
-
-
-CUT = "            if numbers[i] > left:\n                break  # and so are all that follow\n"
-SIBLING = "            if i > start and numbers[i] == numbers[i - 1]:\n"
-SKIP = SIBLING + "                continue  # a sibling has put this number here already\n"
-PUSH = "            path.append(numbers[i])\n"
-DOWN = "            extend(i + 1, left - numbers[i])\n"
-DONE = "        if left == 0:\n"
-STORE = "            found.append(path.copy())\n"
-LOOP = "        for i in range(start, len(numbers)):\n"
-RETURN = "    return found\n"

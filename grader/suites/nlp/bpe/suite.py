@@ -6,6 +6,16 @@ import pytest
 
 from grader.compare import assert_equal
 from grader.cost import Cost, assert_growth
+from grader.properties import (
+    any_iterable,
+    any_sequence,
+    case,
+    given,
+    holds,
+    no_state_between_calls,
+    on,
+    result_is_new,
+)
 from grader.suite import probe
 
 
@@ -64,6 +74,12 @@ def saved_and_loaded(module, text, vocab_size, special, sample):
     second = module.Tokenizer.load("tokenizer.json")
     before, after = (tokenizer.encode(sample, allow_special=True) for tokenizer in (first, second))
     return before, after, second.decode(after)
+
+
+@probe
+def encoder(module, merges, special):
+    """What encodes by these merges."""
+    return module.Tokenizer(merges, special).encode
 
 
 CONTRACTIONS = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d")
@@ -153,7 +169,7 @@ def cut(text, special):
 
 
 def tokenized(text, merges, special=()):
-    """The ids of a text in which special tokens are allowed."""
+    """The ids of a text in which these special tokens are allowed."""
     ranks, ids = {pair: 256 + i for i, pair in enumerate(merges)}, []
     for piece in cut(text, special):
         if piece in special:
@@ -277,7 +293,7 @@ PIECES = {
 }
 
 HI = [(104, 105), (32, 256)]  # "hi", " hi"
-SPECIAL = ["<|end|>", "<|pad|>"]
+SPECIAL = ["<|pad|>", "<|end|>"]  # not sorted
 
 
 def case_of(name):
@@ -385,7 +401,7 @@ class TestValues:
     def test_decode_tokenizer(self, submission):
         """ids come back as text, special tokens included"""
         got = submission.run(decoded, HI, SPECIAL, [256, 258, 257, 33, 259])
-        assert_equal(got, "hi<|end|> hi!<|pad|>", what="text")
+        assert_equal(got, "hi<|pad|> hi!<|end|>", what="text")
 
     @pytest.mark.part("Tokenizer")
     def test_saved_form(self, submission):
@@ -592,6 +608,87 @@ class TestEdgeCases:
             expected = tokenized(sample, recounted(counts, vocab_size), SPECIAL)
             got = submission.run(trained, text, vocab_size, SPECIAL, sample)
             assert_equal(got, expected, what=f"ids of {sample!r} after training on {text!r}")
+
+
+def words_of(random, count=12):
+    """Words of five letters, as many and as long in every draw."""
+    return ["".join(random.choices("abc", k=5)) for _ in range(count)]
+
+
+def several_ids(random):
+    """Ids with the pair, without it, one, and none."""
+    return [
+        given([random.randrange(97, 99) for _ in range(9)], (97, 98), 256),
+        given([1, 2, 3], (8, 8), 9),
+        given([7], (7, 7), 8),
+    ]
+
+
+def trainings(random):
+    """Words with frequencies, many and few."""
+    return [given({word.encode(): random.randrange(1, 9) for word in words_of(random, n)}, 256 + n) for n in (6, 2)]
+
+
+def texts(random):
+    """Texts for one tokenizer, with a special token and without."""
+    ranks = random_ranks(random, b"abc ", 20)
+    calls = [given(f"{' '.join(words_of(random, n))}<|pad|>ab", True) for n in (9, 3)]
+    return on((list(ranks), SPECIAL), *calls, given("cab<|end|>", False))
+
+
+TestProperties = holds(
+    case(
+        "pretokenize",
+        lambda random: [given(" ".join(words_of(random, n))) for n in (5, 2)],
+        no_state_between_calls,
+        result_is_new,
+        expect=scan,
+    ),
+    case("merge", several_ids, no_state_between_calls, result_is_new, any_sequence(0), expect=replaced),
+    case("train", trainings, no_state_between_calls, result_is_new, expect=recounted),
+    case("vocabulary", lambda random: [given(HI, ["<z>", "<a>"]), given([], [])], any_iterable(0, 1), result_is_new),
+    case(
+        "encode_chunk",
+        lambda random: [given(bytes(random.choices(b"abc", k=n)), random_ranks(random, b"abc", 9)) for n in (20, 5)],
+        no_state_between_calls,
+        result_is_new,
+        expect=scanned,
+    ),
+    case(
+        "decode",
+        lambda random: [given([104, 105, 33], {i: bytes([i]) for i in range(256)})],
+        any_iterable(0),
+    ),
+    case(
+        "split_special",
+        lambda random: [given(f"{random.choice('abc')}<z>b<a>", ["<z>", "<a>"]), given("ab", [])],
+        any_sequence(1),
+        result_is_new,
+    ),
+    case(
+        "Tokenizer",
+        texts,
+        no_state_between_calls,
+        result_is_new,
+        made=encoder,
+        expect=lambda merges, special, text, allowed: tokenized(text, merges, special if allowed else ()),
+        target="Tokenizer.encode",
+    ),
+    case(
+        "Tokenizer",
+        lambda random: [given(HI, SPECIAL, [256, 257, 258, 259])],
+        any_iterable(2),
+        of=decoded,
+        target="Tokenizer.decode",
+    ),
+    case(
+        "Tokenizer",
+        lambda random: [given("<z>hi hi<a>", 257, ["<z>", "<a>"], "hi<a>")],
+        any_sequence(2),
+        of=trained,
+        target="Tokenizer.train",
+    ),
+)
 
 
 def hot_and_cold(random, cold):

@@ -7,6 +7,7 @@ import pytest
 
 from grader.compare import assert_close, assert_equal, assert_that
 from grader.cost import assert_growth
+from grader.properties import any_iterable, any_sequence, case, given, holds, no_state_between_calls, on, result_is_new
 from grader.suite import probe
 
 BOS, EOS, UNK = "<s>", "</s>", "<unk>"
@@ -77,6 +78,18 @@ def toy(table, vocabulary, n):
     model = Toy()
     model.n, model.vocabulary = n, vocabulary
     return model
+
+
+@probe
+def asked(module, name, counts, vocabulary, n, settings):
+    """The probabilities of a model."""
+    return getattr(module, name)(counts, vocabulary, n, **settings).probability
+
+
+@probe
+def weighed(module, counts, vocabulary, n, weights, word, context):
+    """A probability of interpolation."""
+    return module.JelinekMercer(counts, vocabulary, n, weights).probability(word, context)
 
 
 @probe
@@ -684,6 +697,84 @@ class TestEdgeCases:
         cases = [(["ant"], 0.0), (["ant"], -0.2), (["ant"], 0.1), (["ant", "bee"], -1e300), ([], -0.7), ([], -0.69)]
         got = submission.run(with_toy_each, "is_plausible", table, TOY_VOCABULARY, 2, cases)
         assert_equal(got, [True, True, False, False, True, False], what="answers")
+
+
+def questions_to(name, n=3):
+    """Words after contexts, seen and not, long and short."""
+
+    def drawn(random):
+        settings = (name, table_of(corpus(random), n), VOCABULARY, n, settings_of(name, n))
+        words = random.sample(("cat", "mat", "dog", "the"), 3)
+        return on(settings, *(given(word, context) for word in words for context in (["on", "the"], ["a"], [SPARE])))
+
+    return drawn
+
+
+def with_sentences(name, *rest):
+    """A function of a model and of sentences, or of one."""
+
+    def drawn(random):
+        sentences = toy_sentences(random)
+        return [
+            given(
+                name, toy_table(random), TOY_VOCABULARY, 3, sentences if name == "perplexity" else sentences[0], *rest
+            )
+        ]
+
+    return drawn
+
+
+def two_corpora(*rest):
+    """Large and small, each of the same size in every draw."""
+
+    def words(random, length):
+        return random.choices(("the", "cat", "sat"), k=length)
+
+    return lambda random: [given([words(random, n) for n in (6, 3, 5)], *rest), given([words(random, 2)], *rest)]
+
+
+TestProperties = holds(
+    case("build_vocabulary", two_corpora(2), any_iterable(0), result_is_new),
+    case(
+        "replace_unknown",
+        lambda random: [
+            given([random.choice(("cat", "mat", "dog")), word, "<s>"], VOCABULARY) for word in ("yeti", "the")
+        ],
+        any_sequence(0),
+        result_is_new,
+    ),
+    case("pad", lambda random: [given(random.sample(WORDS, n), n) for n in (3, 1)], any_sequence(0), result_is_new),
+    case("count_ngrams", two_corpora(2), any_iterable(0), result_is_new, no_state_between_calls, expect=table_of),
+    *(
+        case(name, questions_to(name), no_state_between_calls, made=asked, target=f"{name}.estimate")
+        for name in SETTINGS
+    ),
+    case(
+        "NGramModel",
+        lambda random: [given(table_of(corpus(random), 3), VOCABULARY, 3, [0.7, 0.4, 0.5], "cat", ["a", "the"])],
+        any_sequence(3, 5),
+        of=weighed,
+        target="NGramModel.probability",
+    ),
+    case(
+        "JelinekMercer",
+        lambda random: [given(table_of(corpus(random), 2), VOCABULARY, 2, [0.7, 0.4], "cat", ["the"])],
+        any_sequence(3),
+        of=weighed,
+        target="JelinekMercer.__init__",
+    ),
+    *(
+        case(name, with_sentences(name, *rest), any_sequence(4), of=with_toy)
+        for name, rest in (("log_probabilities", ()), ("is_plausible", (-3.0,)))
+    ),
+    case("perplexity", with_sentences("perplexity"), any_iterable(4), of=with_toy),
+    case(
+        "sample",
+        lambda random: [given("sample", toy_table(random), TOY_VOCABULARY, 3, [random.random() for _ in range(4)])],
+        any_iterable(4),
+        of=with_toy,
+    ),
+)
 
 
 def wide_corpus(words):

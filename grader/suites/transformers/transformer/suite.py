@@ -7,61 +7,53 @@ import torch
 
 from grader.compare import assert_close, assert_equal
 from grader.cost import assert_cost, assert_growth
-from grader.probes import vjp
+from grader.probes import (
+    applied,
+    applied_cost,
+    applied_gradients,
+    gradients,
+    loaded,
+    loaded_method,
+    method_cost,
+    rounded,
+    vjp,
+)
+from grader.properties import (
+    EVERY_FUNCTION,
+    EVERY_MODULE,
+    any_layout,
+    case,
+    computes_in_the_inputs_type,
+    empty_and_single,
+    given,
+    holds,
+    no_state_between_calls,
+    on,
+    parameters_are_read_each_time,
+    result_is_new,
+    rounds_once,
+    type_follows,
+)
 from grader.suite import probe
 
 # --- probes ---
 
 
 @probe
-def rounded(module, name, *arguments, **how):
-    """The type of each result, and its values in float64."""
-    results = getattr(module, name)(*arguments, **how)
-    results = [results] if torch.is_tensor(results) else list(results)
-    return [x.dtype for x in results], [x.double() for x in results]
+def residual_of(module, x, inner, outer, pre_norm):
+    """The residual connection around a linear map as the sublayer and another, with a tanh, as the norm."""
+    return module.residual(x, lambda t: t @ inner, lambda t: torch.tanh(t @ outer), pre_norm)
 
 
 @probe
-def gradients(module, name, leaves, upstream, *rest, **how):
-    """A function's output, and what reaches its first arguments when `upstream` arrives there."""
-    leaves = [x.clone().requires_grad_() for x in leaves]
-    y = getattr(module, name)(*leaves, *rest, **how)
-    return y.detach(), vjp([y], leaves, [upstream])
-
-
-@probe
-def residuals(module, x, inner, outer, upstream):
-    """Post-norm and pre-norm around a linear map as the sublayer and another, with a tanh, as the norm; and what reaches x."""
+def residual_gradients(module, x, inner, outer, upstream):
+    """Post-norm and pre-norm of it, and what reaches x."""
     results = []
     for pre_norm in (False, True):
         leaf = x.clone().requires_grad_()
-        y = module.residual(leaf, lambda t: t @ inner, lambda t: torch.tanh(t @ outer), pre_norm)
+        y = residual_of(module, leaf, inner, outer, pre_norm)
         results.append((y.detach(), vjp([y], [leaf], [upstream])[0]))
     return results
-
-
-@probe
-def loaded(module, name, settings, state):
-    """A module with the given parameters."""
-    layer = getattr(module, name)(**settings)
-    layer = layer.to(next(iter(state.values())).dtype)
-    layer.load_state_dict(state)
-    return layer
-
-
-@probe
-def applied(module, name, settings, state, *arguments):
-    """The output of a module with the given parameters."""
-    return loaded(module, name, settings, state)(*arguments).detach()
-
-
-@probe
-def applied_gradients(module, name, settings, state, leaves, upstream, *rest):
-    """The output, and what reaches the leaves and every parameter."""
-    layer, leaves = loaded(module, name, settings, state), [x.clone().requires_grad_() for x in leaves]
-    y = layer(*leaves, *rest)
-    parameters = dict(layer.named_parameters())
-    return y.detach(), vjp([y], [*leaves, *(parameters[key] for key in state)], [upstream])
 
 
 @probe
@@ -70,15 +62,6 @@ def model_parts(module, settings, state, source, *targets):
     model = loaded(module, "Transformer", settings, state)
     memory = model.encode(source)
     return [memory.detach(), *(model.decode(target, memory, source).detach() for target in targets)]
-
-
-@probe
-def model_gradients(module, settings, state, source, target, upstream):
-    """The logits, and what reaches every parameter."""
-    model = loaded(module, "Transformer", settings, state)
-    y = model(source, target)
-    parameters = dict(model.named_parameters())
-    return y.detach(), vjp([y], [parameters[key] for key in state], [upstream])
 
 
 @probe
@@ -92,36 +75,16 @@ def translated(module, settings, state, source, start, steps):
 
 @probe
 def embedded(module, settings, state, tokens):
-    """Embeddings with positions: their type, and their values in float64."""
-    x = loaded(module, "Transformer", settings, state).embed(tokens).detach()
-    return x.dtype, x.double()
+    """Embeddings with positions."""
+    return loaded(module, "Transformer", settings, state).embed(tokens).detach()
 
 
 @probe
-def model_cost(module, meter, settings, state, source, target):
-    """The logits; the forward alone is metered."""
-    model = loaded(module, "Transformer", settings, state)
+def hand_gradients_cost(module, meter, *arguments):
+    """(dx, d_gamma, d_beta) for arguments that need gradients themselves."""
+    leaves = [x.detach().requires_grad_() for x in arguments]
     with meter:
-        y = model(source, target)
-    return y.detach()
-
-
-@probe
-def translate_cost(module, meter, settings, state, source, start, steps):
-    """Tokens; the translation alone is metered."""
-    model = loaded(module, "Transformer", settings, state)
-    with meter:
-        tokens = model.translate(source, start, steps)
-    return tokens.clone()
-
-
-@probe
-def feed_forward_cost(module, meter, settings, state, x):
-    """The output; the forward alone is metered."""
-    layer = loaded(module, "FeedForward", settings, state)
-    with meter:
-        y = layer(x)
-    return y.detach()
+        return module.layer_norm_gradients(*leaves)
 
 
 # --- oracles ---
@@ -130,7 +93,6 @@ F64 = torch.float64
 B, S, T, E, F, H, V = 3, 7, 5, 6, 10, 2, 13
 LAYER = {"width": E, "heads": H, "hidden": F}
 MODEL = {"vocabulary": V, "width": E, "heads": H, "hidden": F, "layers": 1, "padding": 4}
-HALF = "one rounding to half precision is allowed, at the end"
 
 # padding behind, between and nowhere; first tokens are real, so that every query sees one
 SOURCE = torch.tensor([[2, 5, 9, 1, 7, 4, 4], [3, 4, 8, 12, 4, 6, 4], [11, 10, 0, 6, 2, 9, 5]])
@@ -178,7 +140,7 @@ def attended(x, context, mask, state, name, heads):
         own = slice(h * size, (h + 1) * size)
         logits = torch.einsum("bid,bjd->bij", query[..., own], key[..., own]) / size**0.5
         if mask is not None:
-            logits = torch.where(mask, logits, -torch.inf)
+            logits = torch.where(mask[:, 0], logits, -torch.inf)
         parts.append(torch.exp(logits - torch.logsumexp(logits, dim=-1, keepdim=True)) @ value[..., own])
     return linear(torch.cat(parts, dim=-1), state, f"{name}.output")
 
@@ -189,7 +151,7 @@ def fed(x, state, name):
 
 
 def block(x, memory, mask, memory_mask, state, pre_norm, heads=H, name=""):
-    """A layer of the encoder, or with a memory one of the decoder; masks are `(B, Tq, Tk)`."""
+    """A layer of the encoder, or with a memory one of the decoder."""
     sublayers = [
         lambda y: attended(y, y, mask, state, f"{name}attention", heads),
         lambda y: attended(y, memory, memory_mask, state, f"{name}cross_attention", heads),
@@ -203,37 +165,48 @@ def block(x, memory, mask, memory_mask, state, pre_norm, heads=H, name=""):
     return x
 
 
+def connected(x, inner, outer, pre_norm):
+    """The residual connection around `x @ inner`, with `tanh(x @ outer)` for the norm."""
+    return x + torch.tanh(x @ outer) @ inner if pre_norm else torch.tanh((x + x @ inner) @ outer)
+
+
 def embedding(tokens, state, width):
     return width**0.5 * state["embedding.weight"][tokens] + waves(tokens.shape[1], width)
 
 
 def visible(tokens, queries, causal, padding):
-    """What each query may see, one by one: `(B, queries, keys)`."""
+    """What each query may see, one by one: `(B, 1, queries, keys)`."""
     return torch.tensor(
         [
-            [[t != padding and (j <= i or not causal) for j, t in enumerate(row)] for i in range(queries)]
+            [[[t != padding and (j <= i or not causal) for j, t in enumerate(row)] for i in range(queries)]]
             for row in tokens.tolist()
         ]
     )
 
 
-def encoding(source, state, settings, pre_norm):
-    x, mask = embedding(source, state, settings["width"]), visible(source, source.shape[1], False, settings["padding"])
+def encoding(source, state, settings):
+    x, mask = embedding(source, state, settings["width"]), visible(source, 1, False, settings.get("padding", 0))
     for i in range(settings["layers"]):
-        x = block(x, None, mask, None, state, pre_norm, settings["heads"], f"encoder.{i}.")
-    return norm(x, state, "encoder_norm") if pre_norm else x
+        x = block(x, None, mask, None, state, settings["pre_norm"], settings["heads"], f"encoder.{i}.")
+    return norm(x, state, "encoder_norm") if settings["pre_norm"] else x
 
 
-def decoding(target, memory, source, state, settings, pre_norm):
-    x, padding = embedding(target, state, settings["width"]), settings["padding"]
-    mask, memory_mask = (
-        visible(target, target.shape[1], True, padding),
-        visible(source, target.shape[1], False, padding),
-    )
+def decoding(target, memory, source, state, settings):
+    x, padding = embedding(target, state, settings["width"]), settings.get("padding", 0)
+    masks = visible(target, target.shape[1], True, padding), visible(source, 1, False, padding)
     for i in range(settings["layers"]):
-        x = block(x, memory, mask, memory_mask, state, pre_norm, settings["heads"], f"decoder.{i}.")
-    x = norm(x, state, "decoder_norm") if pre_norm else x
+        x = block(x, memory, *masks, state, settings["pre_norm"], settings["heads"], f"decoder.{i}.")
+    x = norm(x, state, "decoder_norm") if settings["pre_norm"] else x
     return x @ state["embedding.weight"].T
+
+
+def translation(source, start, steps, state, settings):
+    """Tokens chosen greedily, start included, and the logits that they were chosen by."""
+    memory, tokens = encoding(source, state, settings), torch.full((len(source), 1), start)
+    for _ in range(steps):
+        logits = decoding(tokens, memory, source, state, settings)
+        tokens = torch.cat([tokens, logits[:, -1].argmax(dim=-1, keepdim=True)], dim=1)
+    return tokens, logits
 
 
 def smoothed(logits, targets, smoothing, padding):
@@ -345,7 +318,7 @@ class TestValues:
     def test_source_mask(self, submission):
         """padding is hidden as a key, wherever it stands"""
         got = submission.source_mask(SOURCE, 4)
-        assert_equal(got, visible(SOURCE, 1, False, 4)[:, None], what="mask")
+        assert_equal(got, visible(SOURCE, 1, False, 4), what="mask")
 
     @TARGET_MASK
     @pytest.mark.points(2)
@@ -353,17 +326,17 @@ class TestValues:
         """a token sees itself and what comes before, without padding"""
         for tokens, padding in ((TARGET, 4), (TARGET.flip(1), 4), (TARGET, 99)):
             got = submission.target_mask(tokens, padding)
-            assert_equal(got, visible(tokens, T, True, padding)[:, None], what="mask")
+            assert_equal(got, visible(tokens, T, True, padding), what="mask")
 
     @ENCODER
     @pytest.mark.points(3)
     def test_encoder_layer(self, submission, draw):
         """self attention, then feed-forward, each with its residual connection and its own norm"""
-        mask, x = visible(SOURCE, S, False, 4), draw.normal(B, S, E, dtype=F64)
+        mask, x = visible(SOURCE, 1, False, 4), draw.normal(B, S, E, dtype=F64)
         for pre_norm in (False, True):
             settings = {**LAYER, "pre_norm": pre_norm}
             state = filled(draw, settings, "EncoderLayer")
-            got = submission.run(applied, "EncoderLayer", settings, state, x, mask[:, None])
+            got = submission.run(applied, "EncoderLayer", settings, state, x, mask)
             expected = block(x, None, mask, None, state, pre_norm)
             assert_close(got, expected, what=f"output of {'pre' if pre_norm else 'post'}-norm", dtype=F64)
 
@@ -372,12 +345,11 @@ class TestValues:
     def test_decoder_layer(self, submission, draw):
         """self attention, cross attention to the memory, feed-forward, in this order"""
         x, memory = draw.normal(B, T, E, dtype=F64), draw.normal(B, S, E, dtype=F64)
-        masks = visible(TARGET, T, True, 4), visible(SOURCE, T, False, 4)
+        masks = visible(TARGET, T, True, 4), visible(SOURCE, 1, False, 4)
         for pre_norm in (False, True):
             settings = {**LAYER, "pre_norm": pre_norm}
             state = filled(draw, settings, "DecoderLayer")
-            four_axes = [mask[:, None] for mask in masks]
-            got = submission.run(applied, "DecoderLayer", settings, state, x, memory, *four_axes)
+            got = submission.run(applied, "DecoderLayer", settings, state, x, memory, *masks)
             expected = block(x, memory, *masks, state, pre_norm)
             assert_close(got, expected, what=f"output of {'pre' if pre_norm else 'post'}-norm", dtype=F64)
 
@@ -388,8 +360,8 @@ class TestValues:
         """the memory of a padded batch, and the logits for all target tokens"""
         settings = {**MODEL, "pre_norm": pre_norm, "layers": 1 + pre_norm}
         state = filled(draw, settings, "Transformer")
-        memory = encoding(SOURCE, state, settings, pre_norm)
-        expected = [memory, decoding(TARGET, memory, SOURCE, state, settings, pre_norm)]
+        memory = encoding(SOURCE, state, settings)
+        expected = [memory, decoding(TARGET, memory, SOURCE, state, settings)]
         got = submission.run(model_parts, settings, state, SOURCE, TARGET)
         assert_close(got, expected, what="[memory, logits]", dtype=F64)
 
@@ -399,10 +371,7 @@ class TestValues:
         """each step adds the most likely token, for each sentence its own"""
         settings = {**MODEL, "pre_norm": True}
         state = talkative(filled(draw, settings, "Transformer"))
-        memory, tokens = encoding(SOURCE, state, settings, True), torch.full((B, 1), 7)
-        for _ in range(5):
-            logits = decoding(tokens, memory, SOURCE, state, settings, True)
-            tokens = torch.cat([tokens, logits[:, -1].argmax(dim=-1, keepdim=True)], dim=1)
+        tokens, logits = translation(SOURCE, 7, 5, state, settings)
         got = submission.run(translated, settings, state, SOURCE, 7, 5)
         assert_equal(got[0], tokens[:, 1:], what="tokens after 7")
         assert_close(got[1], logits, what="logits for these tokens", dtype=F64)
@@ -453,9 +422,9 @@ class TestGradients:
         expected = []
         for pre_norm in (False, True):
             leaf = x.clone().requires_grad_()
-            y = leaf + torch.tanh(leaf @ outer) @ inner if pre_norm else torch.tanh((leaf + leaf @ inner) @ outer)
+            y = connected(leaf, inner, outer, pre_norm)
             expected.append((y.detach(), vjp([y], [leaf], [upstream])[0]))
-        got = submission.run(residuals, x, inner, outer, upstream)
+        got = submission.run(residual_gradients, x, inner, outer, upstream)
         assert_close(got, expected, what="[(output, gradient) of post-norm, of pre-norm]")
 
     @ENCODER
@@ -463,11 +432,11 @@ class TestGradients:
         """tokens and all parameters of an encoder layer get gradients"""
         settings = {**LAYER, "pre_norm": True}
         state, x = filled(draw, settings, "EncoderLayer"), draw.normal(B, S, E, dtype=F64)
-        mask, upstream = visible(SOURCE, S, False, 4), draw.normal(B, S, E, dtype=F64)
+        mask, upstream = visible(SOURCE, 1, False, 4), draw.normal(B, S, E, dtype=F64)
         leaves = [y.clone().requires_grad_() for y in (x, *state.values())]
         y = block(leaves[0], None, mask, None, dict(zip(state, leaves[1:], strict=True)), True)
         expected = y.detach(), vjp([y], leaves, [upstream])
-        got = submission.run(applied_gradients, "EncoderLayer", settings, state, [x], upstream, mask[:, None])
+        got = submission.run(applied_gradients, "EncoderLayer", settings, state, [x], upstream, mask)
         assert_close(got, expected, what="(output, gradients of [x, *parameters])")
 
     @DECODER
@@ -476,11 +445,10 @@ class TestGradients:
         settings = {**LAYER, "pre_norm": False}
         state, upstream = filled(draw, settings, "DecoderLayer"), draw.normal(B, T, E, dtype=F64)
         x, memory = draw.normal(B, T, E, dtype=F64), draw.normal(B, S, E, dtype=F64)
-        masks = visible(TARGET, T, True, 4), visible(SOURCE, T, False, 4)
+        masks = visible(TARGET, T, True, 4), visible(SOURCE, 1, False, 4)
         leaves = [y.clone().requires_grad_() for y in (x, memory, *state.values())]
         y = block(*leaves[:2], *masks, dict(zip(state, leaves[2:], strict=True)), False)
         expected = y.detach(), vjp([y], leaves, [upstream])
-        masks = [mask[:, None] for mask in masks]
         got = submission.run(applied_gradients, "DecoderLayer", settings, state, [x, memory], upstream, *masks)
         assert_close(got, expected, what="(output, gradients of [x, memory, *parameters])")
 
@@ -492,19 +460,21 @@ class TestGradients:
         state, upstream = filled(draw, settings, "Transformer"), draw.normal(B, T, V, dtype=F64)
         leaves = [y.clone().requires_grad_() for y in state.values()]
         own = dict(zip(state, leaves, strict=True))
-        y = decoding(TARGET, encoding(SOURCE, own, settings, True), SOURCE, own, settings, True)
+        y = decoding(TARGET, encoding(SOURCE, own, settings), SOURCE, own, settings)
         expected = y.detach(), vjp([y], leaves, [upstream])
-        got = submission.run(model_gradients, settings, state, SOURCE, TARGET, upstream)
+        got = submission.run(applied_gradients, "Transformer", settings, state, [], upstream, SOURCE, TARGET)
         assert_close(got, expected, what="(logits, gradients of [embedding.weight, ...])")
 
     @LOSS
     @pytest.mark.points(2)
     def test_loss_gradient(self, submission, draw):
         """a real token's logits get p minus q over the number of real tokens; padding gets 0"""
-        logits = 2 * draw.normal(B, T, V, dtype=F64)
-        loss, gradient = smoothed(logits, TARGET, 0.2, 4)
-        got = submission.run(gradients, "label_smoothed_loss", [logits], torch.ones(1, dtype=F64), TARGET, 0.2, 4)
-        assert_close(got, (loss, [gradient]), what="(loss, [gradient of the logits])")
+        logits, one = 2 * draw.normal(B, T, V, dtype=F64), torch.ones(1, dtype=F64)
+        for padding in (4, -100):  # which may be a number that is no class
+            targets = TARGET.masked_fill(TARGET == 4, padding)
+            loss, gradient = smoothed(logits, targets, 0.2, padding)
+            got = submission.run(gradients, "label_smoothed_loss", [logits], one, targets, 0.2, padding)
+            assert_close(got, (loss, [gradient]), what=f"(loss, [gradient of the logits]) for the padding {padding}")
 
 
 class TestStability:
@@ -513,18 +483,9 @@ class TestStability:
         """positions of thousands are right to the last digit of the type"""
         for dtype in (torch.float32, torch.float16):
             got, values = submission.run(rounded, "sinusoidal_positions", 3000, 6, dtype)
-            assert_equal(got, [dtype], what="type of the positions")
-            eps, what, reason = torch.finfo(dtype).eps, f"[positions in {dtype}]", "one rounding is allowed, at the end"
-            assert_close(values, [waves(3000, 6)], what=what, rtol=eps, atol=eps / 8, reason=reason)
-
-    @NORM
-    def test_half_norm(self, submission, draw):
-        """half precision is normalised in float32 and rounded once"""
-        x = (4 * draw.normal(B, T, 40, dtype=F64) + 30).bfloat16()
-        weight, bias = draw.normal(40, dtype=torch.bfloat16), draw.normal(40, dtype=torch.bfloat16)
-        got, values = submission.run(rounded, "layer_norm", x, weight, bias)
-        assert_equal(got, [torch.bfloat16], what="type of the output")
-        assert_close(values, [normed(x, weight, bias)], what="[output]", rtol=2.0**-8, atol=1e-5, reason=HALF)
+            assert_equal(got, dtype, what="type of the positions")
+            eps, what, reason = torch.finfo(dtype).eps, f"positions in {dtype}", "one rounding is allowed, at the end"
+            assert_close(values, waves(3000, 6), what=what, rtol=eps, atol=eps / 8, reason=reason)
 
     @NORM
     def test_large_mean(self, submission, draw):
@@ -544,14 +505,19 @@ class TestStability:
         assert_close(got, expected, what="(dx, d_gamma, d_beta)", rtol=2e-2, atol=5e-2, reason=reason)
 
     @BACKWARD
-    def test_half_gradients(self, submission, draw):
-        """gradients of half precision are computed in float32 and rounded once, each to the type of its input"""
-        x, weight = (4 * draw.normal(B, 50, 40, dtype=F64) + 30).bfloat16(), draw.normal(40, dtype=torch.bfloat16)
-        upstream = draw.normal(B, 50, 40, dtype=torch.bfloat16)
-        got, values = submission.run(rounded, "layer_norm_gradients", upstream, x, weight)
-        assert_equal(got, [torch.bfloat16] * 3, what="types of (dx, d_gamma, d_beta)")
-        expected = normed_gradients(upstream, x, weight)
-        assert_close(values, expected, what="(dx, d_gamma, d_beta)", rtol=2.0**-8, atol=1e-4, reason=HALF)
+    def test_types_of_gradients(self, submission, draw):
+        """dx has the type of x, and d_gamma and d_beta have that of the gain"""
+        upstream, x, weight = draw.normal(B, T, E), draw.normal(B, T, E), draw.normal(E)
+        for one, other in ((torch.bfloat16, torch.float32), (torch.float32, torch.bfloat16)):
+            arguments = upstream, x.to(one), weight.to(other)
+            got, values = submission.run(rounded, "layer_norm_gradients", *arguments)
+            assert_equal(got, [one, other, other], what="types of (dx, d_gamma, d_beta)")
+            for name, value, exact in zip(
+                ("dx", "d_gamma", "d_beta"), values, normed_gradients(*arguments), strict=True
+            ):
+                rtol = 1e-5 if got[name != "dx"] == torch.float32 else 2.0**-8
+                reason = "one rounding to the type of the result is allowed, at the end"
+                assert_close(value, exact, what=name, rtol=rtol, atol=1e-5, reason=reason)
 
     @LOSS
     def test_large_logits(self, submission, draw):
@@ -561,25 +527,16 @@ class TestStability:
         got = submission.run(gradients, "label_smoothed_loss", [logits], torch.ones(1), TARGET, 0.2, 4)
         assert_close(got, (loss.float(), [gradient.float()]), what="(loss, [gradient of the logits])")
 
-    @LOSS
-    def test_half_loss(self, submission, draw):
-        """the loss of half-precision logits is computed in float32 and stays float32"""
-        logits = 3 * draw.normal(B, T, V, dtype=torch.bfloat16)
-        got, values = submission.run(rounded, "label_smoothed_loss", logits, TARGET, 0.2, 4)
-        assert_equal(got, [torch.float32], what="type of the loss")
-        reason = "float32 sums are off by up to 1e-5"
-        assert_close(values, [smoothed(logits, TARGET, 0.2, 4)[0]], what="[loss]", rtol=1e-5, atol=1e-5, reason=reason)
-
     @WHOLE
     def test_types_of_embeddings(self, submission, draw):
         """embeddings and positions have the type of the parameters"""
         settings = {**MODEL, "pre_norm": False}
         state = {name: p.bfloat16() for name, p in filled(draw, settings, "Transformer").items()}
-        dtype, got = submission.run(embedded, settings, state, SOURCE)
-        assert_equal(dtype, torch.bfloat16, what="type of the embeddings")
+        x = submission.run(embedded, settings, state, SOURCE)
+        assert_equal(x.dtype, torch.bfloat16, what="type of the embeddings")
         expected = embedding(SOURCE, {name: p.double() for name, p in state.items()}, E)
         reason = "factor, product, positions and sum may each be rounded to half precision"
-        assert_close(got, expected, what="embeddings", rtol=2.0**-6, atol=2.0**-6, reason=reason)
+        assert_close(x.double(), expected, what="embeddings", rtol=2.0**-6, atol=2.0**-6, reason=reason)
 
 
 class TestEdgeCases:
@@ -603,44 +560,14 @@ class TestEdgeCases:
         x, weight, bias = 1e-3 * draw.normal(B, E, dtype=F64), draw.normal(E, dtype=F64), draw.normal(E, dtype=F64)
         assert_close(submission.layer_norm(x, weight, bias), normed(x, weight, bias), what="output", dtype=F64)
 
-    @NORM
-    def test_leading_axes(self, submission, draw):
-        """there may be any number of axes before the features, in any memory order"""
-        weight, bias = draw.normal(E, dtype=F64), draw.normal(E, dtype=F64)
-        for shape, order in (((E,), (0,)), ((2, 3, 4, E), (2, 0, 1, 3)), ((E, 5, 3), (1, 2, 0))):
-            x = draw.normal(*shape, dtype=F64).permute(order)
-            got = submission.layer_norm(x, weight, bias)
-            assert_close(got, normed(x, weight, bias), what=f"output for {x.dim() - 1} leading axes", dtype=F64)
-
-    @BACKWARD
-    def test_leading_axes_gradients(self, submission, draw):
-        """gain and shift collect from all tokens, over any number of axes, also of expanded gradients"""
-        weight = draw.normal(E, dtype=F64)
-        for shape, order in (((E,), (0,)), ((2, 3, 4, E), (2, 0, 1, 3)), ((E, 5, 3), (1, 2, 0))):
-            x = draw.normal(*shape, dtype=F64).permute(order)
-            upstream = draw.normal(E, dtype=F64).expand(x.shape)
-            got = submission.layer_norm_gradients(upstream, x, weight)
-            what = f"(dx, d_gamma, d_beta) for {x.dim() - 1} leading axes"
-            assert_close(got, normed_gradients(upstream, x, weight), what=what, dtype=F64)
-
-    @ENCODER
-    def test_identity(self, submission, draw):
-        """a pre-norm layer whose sublayers give 0 is the identity; without a mask all tokens see each other"""
-        settings = {**LAYER, "pre_norm": True}
-        state, x = filled(draw, settings, "EncoderLayer"), draw.normal(B, S, E, dtype=F64)
-        silent = {name: 0 * p if "output" in name or "down" in name else p for name, p in state.items()}
-        got = [submission.run(applied, "EncoderLayer", settings, s, x, None) for s in (silent, state)]
-        expected = [x, block(x, None, None, None, state, True)]
-        assert_close(got, expected, what="[output with silent sublayers, output without a mask]", dtype=F64)
-
     @WHOLE
     def test_causality(self, submission, draw):
         """later target tokens leave earlier logits alone"""
         settings = {**MODEL, "pre_norm": False}
         state, changed = filled(draw, settings, "Transformer"), TARGET.clone()
         changed[:, 3:] = torch.tensor([[7, 2], [9, 9], [0, 4]])
-        memory = encoding(SOURCE, state, settings, False)
-        expected = [memory, *(decoding(y, memory, SOURCE, state, settings, False) for y in (TARGET, changed))]
+        memory = encoding(SOURCE, state, settings)
+        expected = [memory, *(decoding(y, memory, SOURCE, state, settings) for y in (TARGET, changed))]
         got = submission.run(model_parts, settings, state, SOURCE, TARGET, changed)
         assert_close(got, expected, what="[memory, logits, logits for other tokens at the end]", dtype=F64)
         assert_close(got[2][:, :3], got[1][:, :3], what="logits of the first 3 tokens, when the others change")
@@ -652,29 +579,10 @@ class TestEdgeCases:
         state = filled(draw, settings, "Transformer")
         got = submission.run(model_parts, settings, state, SOURCE, TARGET)
         source, target = SOURCE[:1, :5], TARGET[:1, :3]
-        memory = encoding(source, state, settings, True)
-        expected = [memory, decoding(target, memory, source, state, settings, True)]
+        memory = encoding(source, state, settings)
+        expected = [memory, decoding(target, memory, source, state, settings)]
         got = [got[0][:1, :5], got[1][:1, :3]]
         assert_close(got, expected, what="[memory, logits] of the first sentence without its padding", dtype=F64)
-
-    @WHOLE
-    def test_one_token(self, submission, draw):
-        """source and target of one token"""
-        settings = {**MODEL, "pre_norm": False}
-        state = filled(draw, settings, "Transformer")
-        source, target = SOURCE[:, :1], TARGET[:, :1]
-        memory = encoding(source, state, settings, False)
-        expected = [memory, decoding(target, memory, source, state, settings, False)]
-        got = submission.run(model_parts, settings, state, source, target)
-        assert_close(got, expected, what="[memory, logits]", dtype=F64)
-
-    @LOSS
-    def test_padding_outside(self, submission, draw):
-        """padding may be a number that is no class; logits may lie in memory in any order"""
-        logits, targets = draw.normal(V, T, B, dtype=F64).permute(2, 1, 0), TARGET.masked_fill(TARGET == 4, -100)
-        loss, gradient = smoothed(logits, targets, 0.2, -100)
-        got = submission.run(gradients, "label_smoothed_loss", [logits], torch.ones(1, dtype=F64), targets, 0.2, -100)
-        assert_close(got, (loss, [gradient]), what="(loss, [gradient of the logits])")
 
     @LOSS
     def test_only_padding(self, submission, draw):
@@ -683,6 +591,220 @@ class TestEdgeCases:
         got = submission.run(gradients, "label_smoothed_loss", [logits], torch.ones(1, dtype=F64), targets, 0.2, 4)
         expected = torch.zeros((), dtype=F64), [torch.zeros(T, V, dtype=F64)]
         assert_close(got, expected, what="(loss, [gradient of the logits])")
+
+
+def words(draw, batch, length):
+    """Tokens, some of them padding whether that is 0 or 4, but none of the first."""
+    tokens = draw.integers(0, V, batch, length)
+    tokens[:, 0] = 5
+    return tokens
+
+
+def tables(draw):
+    """Positions of several lengths, widths and types, one after another."""
+    return [given(5, 6), given(17, 6), given(17, 6, dtype=F64), given(1, 7, F64), given(1, 1), given(9, 14)]
+
+
+def norm_calls(draw):
+    """Any number of axes before the features, with a mean beside which deviations are small, and epsilons."""
+    calls = []
+    for shape, how in (((B, T, 40), {}), ((E,), {"eps": 0.7}), ((1, 3, 4, E), {"eps": 0.0}), ((1, 1), {})):
+        x, weight, bias = 4 * draw.normal(*shape, dtype=F64) + 30, *draw.normal(2, shape[-1], dtype=F64)
+        calls.append(given(x, weight, bias, **how))
+    return calls
+
+
+def norm_gradient_calls(*shapes):
+    def drawn(draw):
+        calls = []
+        for shape, how in zip(shapes, ({}, {"eps": 0.7}, {"eps": 0.0}), strict=False):
+            upstream, x = draw.normal(*shape, dtype=F64), 4 * draw.normal(*shape, dtype=F64) + 30
+            calls.append(given(upstream, x, draw.normal(shape[-1], dtype=F64), **how))
+        return calls
+
+    return drawn
+
+
+def by_hand(upstream, x, weight, eps=1e-5):
+    return tuple(normed_gradients(upstream, x, weight, eps))
+
+
+def residual_calls(draw):
+    calls = []
+    for shape in ((B, E), (1, T, E)):
+        maps = draw.normal(2, E, E, dtype=F64)
+        calls += [given(draw.normal(*shape, dtype=F64), *maps, pre_norm) for pre_norm in (False, True)]
+    return calls
+
+
+def feed_calls(draw):
+    settings = {"width": E, "hidden": F}
+    calls = [given(draw.normal(*shape, E, dtype=F64)) for shape in ((B, T), (1, 2, 3), (1,))]
+    return on(("FeedForward", settings, filled(draw, settings, "FeedForward")), *calls)
+
+
+def layer_calls(name, heads, pre_norm):
+    """Layers with masks and without, one of them alone, in sentences of several lengths."""
+
+    def drawn(draw):
+        settings, calls = {**LAYER, "heads": heads, "pre_norm": pre_norm}, []
+        for batch, sources, targets, padded, causal in (
+            (B, 7, 5, 1, 1),
+            (1, 3, 17, 0, 1),
+            (2, 17, 4, 1, 0),
+            (1, 1, 1, 0, 0),
+        ):
+            source, target = words(draw, batch, sources), words(draw, batch, targets)
+            memory, x = (draw.normal(batch, n, E, dtype=F64) for n in (sources, targets))
+            mask = visible(source, 1, False, 4) if padded else None
+            causal_mask = visible(target, targets, True, 4) if causal else None
+            calls.append(given(memory, mask) if name == "EncoderLayer" else given(x, memory, causal_mask, mask))
+        return on((name, settings, filled(draw, settings, name)), *calls)
+
+    return drawn
+
+
+def layer(name, settings, state, x, *rest):
+    """The oracle of both layers and of feed-forward."""
+    if name == "FeedForward":
+        return fed(x, state, "")
+    memory, mask, memory_mask = (None, *rest, None) if name == "EncoderLayer" else rest
+    return block(x, memory, mask, memory_mask, state, settings["pre_norm"], settings["heads"])
+
+
+POST = {"vocabulary": V, "width": E, "heads": 3, "hidden": F, "layers": 2, "pre_norm": False}  # padding is 0
+PRE = {**MODEL, "pre_norm": True}
+LENGTHS = ((B, 7, 5), (1, 5, 17), (2, 17, 5), (1, 1, 1))  # of batches, sources and targets
+
+
+def model_calls(settings, method):
+    """Longer sentences after shorter ones, and single tokens."""
+
+    def drawn(draw):
+        calls = []
+        for batch, sources, targets in LENGTHS:
+            source, target = words(draw, batch, sources), words(draw, batch, targets)
+            memory = draw.normal(batch, sources, settings["width"], dtype=F64)
+            calls.append(
+                {
+                    "embed": given(source),
+                    "encode": given(source),
+                    "decode": given(target, memory, source),
+                    "forward": given(source, target),
+                    "translate": given(source, 1, 4),
+                }[method]
+            )
+        return on(("Transformer", settings, talkative(filled(draw, settings, "Transformer")), method), *calls)
+
+    return drawn
+
+
+def model(name, settings, state, method, *arguments):
+    """The oracle of the model's methods."""
+    if method == "embed":
+        return embedding(*arguments, state, settings["width"])
+    if method == "encode":
+        return encoding(*arguments, state, settings)
+    if method == "decode":
+        return decoding(*arguments, state, settings)
+    if method == "translate":
+        return translation(*arguments, state, settings)[0][:, 1:]
+    source, target = arguments
+    return decoding(target, encoding(source, state, settings), source, state, settings)
+
+
+def loss_calls(draw):
+    """Smoothing and padding given and not, together and alone."""
+    real = draw.integers(1, V, B, T)
+    return [
+        given(2 * draw.normal(B, T, V, dtype=F64), TARGET, 0.2, 4),
+        given(2 * draw.normal(B, T, V, dtype=F64), TARGET),
+        given(2 * draw.normal(1, T, V, dtype=F64), real[:1].masked_fill(real[:1] == 4, -100), padding=-100),
+        given(2 * draw.normal(2, 2, 3, V, dtype=F64), draw.integers(1, V, 2, 2, 3), smoothing=0.7),
+        given(2 * draw.normal(1, 2, dtype=F64), torch.tensor([1])),
+    ]
+
+
+def loss_of(logits, targets, smoothing=0.1, padding=0):
+    return smoothed(logits, targets, smoothing, padding)[0]
+
+
+def mask_calls(draw):
+    sizes = (B, 7), (1, 17), (1, 1), (2, 7)
+    return [given(words(draw, *size), padding) for size in sizes for padding in (4, 99)]
+
+
+def seen_by(causal):
+    return lambda tokens, padding: visible(tokens, tokens.shape[1] if causal else 1, causal, padding)
+
+
+TOKENS = (any_layout, result_is_new, no_state_between_calls, parameters_are_read_each_time)
+MASKS = (any_layout, result_is_new, no_state_between_calls, empty_and_single)
+TestProperties = holds(
+    case(
+        "sinusoidal_positions",
+        tables,
+        result_is_new,
+        no_state_between_calls,
+        empty_and_single,
+        expect=lambda length, width, dtype=torch.float32: waves(length, width).to(dtype),
+    ),
+    case("layer_norm", norm_calls, *EVERY_FUNCTION, empty_and_single, rounds_once, type_follows(0), expect=normed),
+    case(
+        "layer_norm_gradients",
+        norm_gradient_calls((B, T, 40), (1, 3, 4, E), (2, 1, E)),
+        *EVERY_FUNCTION,
+        rounds_once,
+        type_follows(1, 2),
+        expect=by_hand,
+    ),
+    case(
+        "layer_norm_gradients",
+        norm_gradient_calls((E,), (E,)),  # where d_beta may be dy itself
+        no_state_between_calls,
+        computes_in_the_inputs_type,
+        expect=by_hand,
+        name="gradients of one token",
+    ),
+    case("FeedForward", feed_calls, *EVERY_MODULE, empty_and_single, made=loaded, expect=layer),
+    case("residual", residual_calls, *EVERY_FUNCTION, empty_and_single, of=residual_of, expect=connected),
+    case("source_mask", mask_calls, *MASKS, expect=seen_by(False)),
+    case("target_mask", mask_calls, *MASKS, expect=seen_by(True)),
+    *(
+        case(
+            name,
+            layer_calls(name, heads, pre_norm),
+            *EVERY_MODULE,
+            empty_and_single,
+            made=loaded,
+            expect=layer,
+            name=f"{name} {kind}",
+        )
+        for name in ("EncoderLayer", "DecoderLayer")
+        for heads, pre_norm, kind in ((3, False, "post-norm"), (H, True, "pre-norm"))
+    ),
+    *(
+        case(
+            "Transformer",
+            model_calls(settings, method),
+            *(EVERY_MODULE if method != "translate" else TOKENS),
+            empty_and_single,
+            made=loaded_method,
+            expect=model,
+            target=f"Transformer.{method}",
+            name=name,
+        )
+        for name, settings, method in (
+            ("odd width", {**POST, "width": 7, "heads": 1}, "embed"),
+            ("encode", POST, "encode"),
+            ("decode", POST, "decode"),
+            ("post-norm", POST, "forward"),
+            ("pre-norm", PRE, "forward"),
+            ("translate", PRE, "translate"),
+        )
+    ),
+    case("label_smoothed_loss", loss_calls, *EVERY_FUNCTION, rounds_once(None), expect=loss_of),
+)
 
 
 class TestPerformance:
@@ -715,8 +837,9 @@ class TestPerformance:
 
     @BACKWARD
     def test_no_graph(self, submission, draw):
-        """the gradients come from the formulas, not from a graph"""
-        cost = submission.measure("layer_norm_gradients", draw.normal(8, 16), draw.normal(8, 16), draw.normal(16)).cost
+        """the gradients come from the formulas and build no graph, even for arguments that need gradients"""
+        arguments = draw.normal(8, 16), draw.normal(8, 16), draw.normal(16)
+        cost = submission.measure(hand_gradients_cost, *arguments).cost
         assert_cost(cost, "saved_bytes", at_most=0, why="the formulas need no graph")
 
     @LOSS
@@ -732,7 +855,7 @@ class TestPerformance:
         settings, costs = {"width": 8, "hidden": 12}, []
         state = filled(draw, settings, "FeedForward", torch.float32)
         for batch, length in ((2, 5), (3, 11)):
-            cost = submission.measure(feed_forward_cost, settings, state, draw.normal(batch, length, 8)).cost
+            cost = submission.measure(applied_cost, "FeedForward", settings, state, draw.normal(batch, length, 8)).cost
             assert_cost(cost, "flops", at_most=4 * batch * length * 8 * 12, why="two products, 4 E F a token")
             costs.append(cost)
         assert_growth(*costs, "operators", at_most=1.0, when="there are more sentences, and longer ones")
@@ -744,7 +867,7 @@ class TestPerformance:
         settings = {**MODEL, "pre_norm": True, "width": 8}
         state, costs = filled(draw, settings, "Transformer", torch.float32), []
         for source, target in ((SOURCE, TARGET), (SOURCE[:2, :4], TARGET[:2, :3])):
-            cost = submission.measure(model_cost, settings, state, source, target).cost
+            cost = submission.measure(applied_cost, "Transformer", settings, state, source, target).cost
             limit = 1.1 * model_flops(len(source), source.shape[1], target.shape[1], settings)
             assert_cost(cost, "flops", at_most=limit, why="every layer once for all tokens, and 10 % beside")
             costs.append(cost)
@@ -756,46 +879,8 @@ class TestPerformance:
         """translation runs the encoder once, however many steps there are"""
         settings = {**MODEL, "pre_norm": True, "width": 8}
         state = filled(draw, settings, "Transformer", torch.float32)
-        cost = submission.measure(translate_cost, settings, state, SOURCE, 1, 6).cost
+        cost = submission.measure(method_cost, "Transformer", settings, state, "translate", SOURCE, 1, 6).cost
         limit = 1.1 * sum(model_flops(B, S, t, settings, encode=t == 1) for t in range(1, 7))
         assert_cost(
             cost, "flops", at_most=limit, why="the encoder once, the decoder over 1, 2, ... 6 tokens, and 10 % beside"
         )
-
-
-WAVES = "    waves = torch.stack([angles.sin(), angles.cos()], dim=-1)  # (T, E/2, 2)\n"
-ANGLES = "    angles = places[:, None] * 10000.0 ** (-even / width)  # (T, E/2)\n"
-SHAPED = "    return waves.flatten(1)[:, :width].to(dtype)  # (T, E)\n"
-WIDE = "    x, weight, bias = wide(x, weight, bias)\n"
-SIGMA = "    sigma = (centred.square().mean(dim=-1, keepdim=True) + eps).sqrt()  # (..., 1)\n"
-CENTRED = "    centred = x - x.mean(dim=-1, keepdim=True)\n"
-RESULT = "    return (weight * (centred / sigma) + bias).to(dtype)\n"
-STATISTICS = WIDE + CENTRED + SIGMA
-WIDE_BACK = "    upstream, x, weight = wide(upstream, x, weight)\n"
-D_X = "    d_x = (g - g.mean(dim=-1, keepdim=True) - normal * along) / sigma  # (..., E)\n"
-D_WEIGHT = "    d_weight = (upstream * normal).reshape(-1, len(weight)).sum(dim=0)  # (E)\n"
-D_BIAS = "    d_bias = upstream.reshape(-1, len(weight)).sum(dim=0)  # (E)\n"
-FED = "        return self.down(self.up(x).relu())\n"
-PRE = "        return x + sublayer(norm(x))\n"
-POST = "    return norm(x + sublayer(x))\n"
-CAUSAL = "    causal = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()\n"
-JOINED = "    return source_mask(tokens, padding) & causal\n"
-ENCODER_ATTENTION = (
-    "        x = residual(x, lambda y: self.attention(y, y, mask), self.norm_1, self.pre_norm)\n"
-    "        return residual(x, self.feed_forward, self.norm_2, self.pre_norm)\n"
-)
-DECODER_ATTENTION = (
-    "        x = residual(x, lambda y: self.attention(y, y, mask), self.norm_1, self.pre_norm)\n"
-    "        x = residual(x, lambda y: self.cross_attention"
-)
-CROSS = "        x = residual(x, lambda y: self.cross_attention(y, memory, memory_mask), self.norm_2, self.pre_norm)\n"
-EMBEDDED = "        return width**0.5 * x + sinusoidal_positions(length, width, x.dtype, x.device)\n"
-ENCODER_LOOP = "        for layer in self.encoder:\n            x = layer(x, mask)  # (B, S, E)\n"
-DECODER_LOOP = "        for layer in self.decoder:\n            x = layer(x, memory, mask, memory_mask)  # (B, T, E)\n"
-LOGITS = "        return self.decoder_norm(x) @ self.embedding.weight.T  # (B, T, V)\n"
-FORWARD = "        return self.decode(target, self.encode(source), source)\n"
-FOLLOWING = "            following = self.decode(target, memory, source)[:, -1:].argmax(dim=-1)  # (B, 1)\n"
-LOG_P = "    log_p = wide(logits)[0].log_softmax(dim=-1)  # (..., V)\n"
-RIGHT = "    right = log_p.gather(-1, targets.masked_fill(~real, 0)[..., None])[..., 0]  # (...)\n"
-MIXED = "    loss = -(1 - smoothing) * right - smoothing * log_p.mean(dim=-1)\n"
-MEAN = "    return loss.masked_fill(~real, 0).sum() / real.sum().clamp(min=1)\n"

@@ -129,7 +129,7 @@ def train(counts, vocab_size):
 
 
 def vocabulary(merges, special=()):
-    vocab = {i: bytes([i]) for i in range(256)}
+    vocab, merges = {i: bytes([i]) for i in range(256)}, list(merges)
     for i, (a, b) in enumerate(merges):
         vocab[256 + i] = vocab[a] + vocab[b]
     vocab.update(enumerate((token.encode() for token in special), start=256 + len(list(merges))))

@@ -68,7 +68,7 @@ def load_balance_loss(logits, experts, mask=None):
     for z, chosen in zip(up(logits), experts):
         one_hot = F.one_hot(chosen, E).to(z.dtype).sum(dim=1)
         f = (one_hot * real[:, None]).sum(dim=0) / (count * chosen.shape[1])
-        P = (torch.softmax(z, dim=1) * real[:, None]).sum(dim=0) / count
+        P = torch.softmax(z, dim=1).masked_fill(~mask[:, None], 0).sum(dim=0) / count
         losses.append(E * torch.dot(f, P))
     return torch.stack(losses).mean()
 

@@ -58,6 +58,7 @@ def load_balance_loss(logits, experts, mask=None):
     L, T, E = logits.shape
     k = experts.shape[-1]
     z = logits.to(_precise(logits.dtype))
+    z = z if mask is None else torch.where(mask[:, None], z, 0)
     real = torch.ones(T, dtype=z.dtype, device=z.device) if mask is None else mask.to(z.dtype)
     n = real.sum()
     if n == 0:

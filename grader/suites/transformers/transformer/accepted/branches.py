@@ -44,6 +44,7 @@ def layer_norm(x, weight, bias, eps=1e-5):
     return (y * weight.to(y.dtype) + bias.to(y.dtype)).to(x.dtype)
 
 
+@torch.no_grad()
 def layer_norm_gradients(upstream, x, weight, eps=1e-5):
     kind = torch.float64 if x.dtype == torch.float64 else torch.float32
     dy, gain, values = upstream.to(kind), weight.to(kind), x.to(kind)

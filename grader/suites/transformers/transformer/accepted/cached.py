@@ -50,6 +50,7 @@ def layer_norm(x, weight, bias, eps=1e-5):
 
 
 @torch.no_grad()
+@torch.no_grad()
 def layer_norm_gradients(upstream, x, weight, eps=1e-5):
     kind = computed_in(x)
     dy, y = upstream.to(kind), x.to(kind)

@@ -53,6 +53,7 @@ def layer_norm(x, weight, bias, eps=1e-5):
     return (normal * up(weight) + up(bias)).to(x.dtype)
 
 
+@torch.no_grad()
 def layer_norm_gradients(upstream, x, weight, eps=1e-5):
     normal, inverse = standardise(up(x), eps)
     dy = up(upstream)

@@ -44,6 +44,7 @@ def layer_norm(x, weight, bias, eps=1e-5):
     return ((a - mean) / torch.sqrt(var + eps) * w + b).type(x.dtype)
 
 
+@torch.no_grad()
 def layer_norm_gradients(upstream, x, weight, eps=1e-5):
     a, w, d = _float(x, weight, upstream)
     N = x.shape[-1]
