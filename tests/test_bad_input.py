@@ -9,6 +9,8 @@ from grader.engine import Engine
 from grader.order import Order
 from grader.verdict import Cause, Outcome, Status
 
+pytestmark = pytest.mark.slow
+
 GAP = catalog.find("maximum_gap")
 SOLUTION = GAP.text
 ADAMW = catalog.find("adamw").text

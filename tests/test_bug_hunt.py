@@ -11,6 +11,8 @@ from grader import catalog
 from grader.mistake import plant
 from grader.verdict import Status
 
+pytestmark = pytest.mark.slow
+
 HUNTED = [exercise.slug for exercise in catalog.exercises() if exercise.card.composes]
 ROUNDS = 6
 

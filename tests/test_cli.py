@@ -715,6 +715,7 @@ def load(path):
         ("AdamW", "Adam", dict(lr=0.1, weight_decay=0.1)),  # the mistake: coupled decay is Adam's
     ],
 )
+@pytest.mark.slow
 def test_the_demo_is_right_but_for_coupled_decay(name, oracle, hyper):
     import torch
 

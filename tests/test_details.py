@@ -12,6 +12,8 @@ from grader.mistake import plant
 from grader.order import Order
 from grader.verdict import Cause, Outcome, Status
 
+pytestmark = pytest.mark.slow
+
 GAP, ADAMW = catalog.find("maximum_gap"), catalog.find("adamw")
 SOLUTION = GAP.text
 

@@ -13,6 +13,8 @@ from grader.authoring.mutation import mutate_command
 from grader.errors import UsageError
 from grader.mistake import read_equivalents
 
+pytestmark = pytest.mark.slow
+
 MODULE = '''"""Numbers."""
 
 

@@ -25,7 +25,10 @@ from grader.sandbox import layers
 from grader.sandbox.inside import lockdown, seccomp
 from grader.sandbox.tier import Tier
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has these layers")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="only Linux has these layers"),
+    pytest.mark.slow,
+]
 
 # Forks a child for each request it reads: takes the layers, runs the code, tells how it ended and what is left.
 LOAD = "import runpy, sys\nrunpy.run_path(sys.argv[1] + '/__main__.py')['load']()\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -275,3 +276,149 @@ def test_two_indices_are_no_region_of_an_axis_of_two():
 
 def test_huge_and_tiny_values_are_tried_in_silence():
     assert looks(np.array([1e300, 2e300, 3e300, 5e300]), np.array([1e-300, 1e300, 7.0, -1e-300])) is None
+
+
+# --- how close is close enough ---
+
+# how a right value becomes a recognisable wrong one, and the words for that
+WAYS = {
+    "sign": (lambda x: -x, "the right value with the opposite sign"),
+    "inverse": (lambda x: 1 / x, "1 / the right value"),
+    "square": (lambda x: x * x, "the square of the right value"),
+    "logarithm": (math.log, "the logarithm of the right value"),
+}
+
+
+@pytest.mark.parametrize("case", WAYS)
+def test_a_number_is_recognised_within_the_tolerance(case):
+    way, words = WAYS[case]
+    right = way(7.3)
+    assert looks(right * 1.39, 7.3, 0.4, 0.0) == words
+    assert looks(right * 1.41, 7.3, 0.4, 0.0) != words  # of what it should be, not of what it is
+    assert looks(right + math.copysign(0.39, right), 7.3, 0.0, 0.4) == words
+    assert looks(right * 1.39, 7.3, 0.0, 0.01) != words
+
+
+MOVES = {
+    "sign": (lambda x: -x, "the right values with the opposite sign"),
+    "factor": (lambda x: x * 2.5, "the right values times a constant factor of 2.5"),
+    "offset": (lambda x: x + 7, "the right values plus a constant of 7"),
+    "shift": (lambda x: np.roll(x, 1, 0), "the right values shifted by 1 along axis 0"),
+    "flip": (lambda x: np.flip(x, 0), "the right values in reverse order along axis 0"),
+    "transpose": (lambda x: x.T, "the right values with axes in the order (1, 0)"),
+    "order along an axis": (lambda x: x[[2, 0, 4, 1, 3]], "the right values in another order along axis 0"),
+    "order": (lambda x: x.ravel()[(np.arange(25) * 7) % 25].reshape(5, 5), "the right values in another order"),
+}  # fmt: skip
+UNEVEN = np.exp(np.sin(np.arange(25.0)) * 2).reshape(5, 5) * 10  # from 1.4 to 74
+
+
+@pytest.mark.parametrize("case", MOVES)
+def test_arrays_are_recognised_within_the_tolerance(case):
+    move, words = MOVES[case]
+    right = move(UNEVEN)
+    place = np.unravel_index(int(np.argmax(np.abs(right))), right.shape)  # which no sorting moves
+
+    def off(by):
+        wrong = np.array(right)
+        wrong[place] += math.copysign(by - 1, right[place]) * (abs(right[place]) - 7 * (case == "offset"))
+        return wrong
+
+    assert str(looks(off(1.0), UNEVEN, 0.15, 0.0)).startswith(words)
+    assert str(looks(off(1.14), UNEVEN, 0.15, 0.0)).startswith(words)
+    assert not str(looks(off(1.16), UNEVEN, 0.15, 0.0)).startswith(words)
+    assert not str(looks(off(1.14), UNEVEN, 0.0, 0.15)).startswith(words)
+
+
+def test_a_region_is_what_is_beyond_the_tolerance():
+    small, large = S + 0.5 * (ROWS < 3), S + 0.5 * (ROWS < 3) + 3 * (ROWS >= 3)
+    assert looks(large, S, 0.0, 0.5) == "wrong from index 3 to the end along axis 0 (of size 5); right before"
+    assert looks(small * np.where(ROWS == 1, 1.2, 1), S, 0.09, 0.5) == "wrong at index 1 along axis 0 (of size 5) only"
+    assert looks(np.where(ROWS == 1, S * 1.41, S), S, 0.4, 0.0) == "wrong at index 1 along axis 0 (of size 5) only"
+
+
+def test_lists_are_compared_in_their_order():
+    of = Difference.of_lists
+    assert of([[15.0]], [[10.0]], 0.4, 0.0) is not None
+    assert of([[10.0]], [[15.0]], 0.4, 0.0) is None
+    assert of([[1.0]], [[1.3]], 0.0, 0.4) is None
+    assert of(1.3, 0.1, 0.0, 2.0) is None
+    assert of(1.3, 0.1, 2.0, 0.0) is not None
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "shown"),
+    [
+        (1.2345678, 2.3456789, ("1.23457", "2.34568")),
+        (1.23456789012, 1.23456799012, ("1.23456789", "1.23456799")),
+        (1.2345678901234, 1.2345678902234, ("1.23456789012", "1.23456789022")),
+    ],
+)
+def test_no_more_digits_than_that(x, y, shown):
+    assert apart(x, y) == shown
+
+
+def test_a_tensor_beside_a_number_is_an_array():
+    for got, expected in ((torch.tensor(1.5), 2.0), (1.5, torch.tensor(2.0))):
+        found = far(got, expected)
+        assert [type(value) for value in (found.got, found.expected)] == [float, float]
+        assert (found.got, found.expected, found.largest) == (1.5, 2.0, 0.5)
+
+
+def test_a_difference_is_a_value():
+    with pytest.raises(FrozenInstanceError):
+        far(1.0, 2.0).count = 2
+
+
+EDGES = {
+    # a single row, a vector, more axes than are tried
+    "a vector that is not finite": (np.array([1, NAN, 3, NAN, 5.0]), np.arange(5.0) + 1, "NaN in 2 of 5 elements, first at [1]; the rest is right"),
+    "whole rows of three axes": (changed(WAVE, (1, 2), (0, 0), to=NAN), WAVE, "NaN in 2 whole rows of 12; the rest is right"),
+    "a column is no row": (changed(WAVE, (1, slice(None), 2), to=NAN), WAVE, "NaN in 4 of 60 elements, first at [1, 0, 2]; the rest is right"),
+    "zeros but one": (changed(X * 0, (0, 0), to=5), X, None),
+    "zeros where some are right": (X * 0, changed(X, (0, 0), (1, 2), to=0.0), "all zeros"),
+    "five axes are not permuted": (WAVE.reshape(3, 2, 2, 5, 1).transpose(0, 2, 1, 3, 4).copy(), WAVE.reshape(3, 2, 2, 5, 1), "the right values in another order"),
+    "four are": (BATCH[:, :4, :4].reshape(2, 2, 2, 4).transpose(0, 2, 1, 3), BATCH[:, :4, :4].reshape(2, 2, 2, 4), "the right values with axes in the order (0, 2, 1, 3): a transpose is missing, extra or a reshape"),
+    "no order of complex numbers": (WAVE[:, [2, 0, 3, 1]] * (1 + 2j), WAVE * (1 + 2j), None),
+    # factors
+    "small numbers give no factor": (np.array([1e-9, 2, 4, 6, 8.0]), np.array([7e-9, 1, 2, 3, 4.0]), None),
+    "nearly no factor": (X * 1.0009, X, None),
+    "nearly no offset": (X + 0.0119, X, None),
+    "a small offset": (X + 0.0121, X, "the right values plus a constant of 0.0121"),
+    "an offset where one is infinite": (changed(X, (0, 0), to=INF) + 2, changed(X, (0, 0), to=INF), None),
+    "a factor near that of a size": (X * 2 * 1.00015, X, "the right values times a constant factor of 2"),
+    "a factor that is one's size": (X[:1] * 1.002, X[:1], "the right values times a constant factor of 1.002"),
+    # regions
+    "above the diagonal of each": (where(np.broadcast_to(UPPER, (2, 5, 5)), BATCH), BATCH, "wrong above the diagonal only"),
+    "a small square": (np.array([[1, 5.5], [3, 4]]), np.array([[1, 2], [3, 4.0]]), None),
+    "of three": (changed(S[:3, :3], (0, 1), (0, 2), (1, 2), by=2.5), S[:3, :3], "wrong above the diagonal only"),
+    "an axis of three": (changed(X, (2, 1), (2, 2), by=2.5), X, "wrong at index 2 along axis 0 (of size 3) only"),
+    "the last of an axis": (changed(X, (slice(None), 3), to=-7.5), X, "wrong at index 3 along axis 1 (of size 4) only"),
+    "the first three": (where(ROWS < 3), S, "wrong up to index 2 along axis 0 (of size 5); right after"),
+    "the last three": (where(ROWS > 1), S, "wrong from index 2 to the end along axis 0 (of size 5); right before"),
+    "odd of an even size": (changed(np.arange(8.0) + 1, 1, 3, 5, 7, to=-9), np.arange(8.0) + 1, "wrong at odd indices along axis 0 (of size 8) only"),
+    "even of an odd size": (changed(np.arange(7.0) + 1, 0, 2, 4, 6, to=-9), np.arange(7.0) + 1, "wrong at even indices along axis 0 (of size 7) only"),
+    "even but the last": (changed(np.arange(7.0) + 1, 0, 2, 4, to=-9), np.arange(7.0) + 1, None),
+    "odd but the last": (changed(np.arange(8.0) + 1, 1, 3, 5, to=-9), np.arange(8.0) + 1, None),
+    "not the beginning": (changed(np.arange(8.0) + 1, 0, 1, 3, to=-9), np.arange(8.0) + 1, None),
+    "not the end": (changed(np.arange(8.0) + 1, 4, 6, 7, to=-9), np.arange(8.0) + 1, None),
+    "all of it": (np.cos(np.arange(8.0) * 3) + 5, np.arange(8.0) + 1, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", EDGES)
+def test_edges(case):
+    got, expected, words = EDGES[case]
+    said = looks(got, expected)
+    assert said == words
+
+
+@pytest.mark.parametrize("right", [0.5, 1.5])
+def test_logarithms(right):
+    assert looks(math.log(right), right) == "the logarithm of the right value"
+    assert looks(NAN, right) is looks(right, NAN) is None
+
+
+def test_factors_of_tiny_numbers():
+    tiny = X * 1e-12
+    assert looks(tiny * 0.7, tiny, RTOL, 0.0) == "the right values times a constant factor of 0.7"
+    assert looks(tiny + 2e-12, tiny, RTOL, 0.0) == "the right values plus a constant of 2e-12"

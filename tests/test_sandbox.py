@@ -18,6 +18,8 @@ from grader.sandbox import layers
 from grader.sandbox.host import ChildGone, Zygote
 from grader.sandbox.inside.lockdown import Limits
 
+pytestmark = pytest.mark.slow
+
 FOUND = layers.probe_layers()
 BEST = layers.best_tier(FOUND)
 TIERS = {"sandbox": ["sandbox", "restricted"], "restricted": ["restricted"], "process": []}[BEST]

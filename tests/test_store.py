@@ -340,6 +340,7 @@ def writer(path, attempts):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_loses_at_most_the_attempt_in_flight(tmp_path):
     """What the writer said it kept is there after kill -9, the rest reads well, and writing goes on."""
     path, generator, kept = tmp_path / ".grade" / "progress.db", random.Random(3), 0
@@ -364,6 +365,7 @@ def test_a_kill_at_any_moment_loses_at_most_the_attempt_in_flight(tmp_path):
     assert len(store.attempts()) == kept + 1
 
 
+@pytest.mark.slow
 def test_two_writers_that_create_it_at_once(tmp_path):
     path = tmp_path / ".grade" / "progress.db"
     processes = [writer(path, 3) for _ in range(3)]

@@ -13,6 +13,8 @@ import pytest
 from grader import source
 from grader.catalog import content, find
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):

@@ -46,6 +46,7 @@ def check(submission: Any, case: Any, draw: Any, expand: bool = True) -> None:
     for way, plain in pairs:
         for number, (a, b) in enumerate(zip(got[way], got[plain], strict=True), 1):
             assert_close(a, b, what=f"result of call {number} with inputs {way} in memory")
+    case.check_right(drawn, got["as they come"])
 
 
 def _laid(call: Given, way: Any) -> Given:

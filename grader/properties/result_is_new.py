@@ -68,6 +68,7 @@ def check(submission: Any, case: Any, draw: Any) -> None:
     for number, (a, b) in enumerate(zip(after, before, strict=True), 1):
         assert_that(_same(a, b), f"writing into the result of call {number} leaves its arguments alone")
     assert_close(again, first, what="results of the same calls, after the first results were overwritten")
+    case.check_right(drawn, first)
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -54,8 +54,8 @@ Conventions:
 - `hippo_legs` gives float64. Other results have the type of their inputs, and its digits; states of S4D
   are complex.
 - Arguments are left as they are, and results are new tensors, which later calls leave alone.
-- Nothing cancels or overflows: $\bar B_n$ is right to rounding however small the step ($e^x - 1$ is not, nor is a series
-  that ends early), dozens of polynomials are (the sums of their powers are not), and kernels stay finite where
+- Nothing cancels or overflows: $\bar B_n$ is right to rounding however small the step ($e^x - 1$ is not, nor is a
+  series that ends early), dozens of polynomials are (the sums of their powers are not), and kernels stay finite where
   $\bar A_n$ underflows to 0. Half-precision `u` is convolved in float32 and rounded once.
 
 Cost: a recurrence keeps one state: it takes $O(L)$ operators, each step $O(N^2)$ (S4D's $O(M)$ a channel), and no

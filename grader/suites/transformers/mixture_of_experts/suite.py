@@ -416,11 +416,11 @@ class TestStability:
     @UPDATE
     def test_large_loads(self, submission, draw):
         """loads are compared as integers, whatever the type of the bias holds"""
-        load = torch.tensor([4001, 4000, 3999, 4000])
+        load = torch.tensor([8001, 4000, 3999, 1000, 3000])
         for dtype in (torch.bfloat16, torch.float16):
-            bias = draw.integers(-8, 8, 4).to(dtype)
+            bias = draw.integers(-8, 8, 5).to(dtype)
             got = submission.update_bias(bias, load, 0.5)
-            assert_equal(got, bias + torch.tensor([-0.5, 0, 0.5, 0], dtype=dtype), what="bias")
+            assert_equal(got, bias + torch.tensor([-0.5, 0, 0.5, 0.5, 0.5], dtype=dtype), what="bias")
 
 
 class TestEdgeCases:
