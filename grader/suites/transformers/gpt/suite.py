@@ -489,14 +489,6 @@ class TestValues:
         assert_equal(tuple(got) if isinstance(got, list) else got, expected, what="(keys, values)")
 
     @HEADS
-    def test_one_token(self, submission, draw):
-        """a token alone gathers its own value"""
-        state, x = parameters(draw, "SelfAttention"), draw.normal(B, 1, E, dtype=F64)
-        got = submission.run(layer_output, "SelfAttention", SIZES["SelfAttention"], state, x)
-        value = linear(x, state, "project")[..., 2 * E :]
-        assert_close(got, linear(value, state, "output"), what="output")
-
-    @HEADS
     @pytest.mark.points(2)
     def test_self_attention(self, submission, draw):
         """every head attends with its own rows of `project`"""
@@ -736,14 +728,6 @@ class TestGradients:
 
 
 class TestStability:
-    @NORM
-    def test_small_inputs(self, submission, draw):
-        """epsilon stands under the root: inputs of 0.002 and constant ones show it"""
-        state, x = parameters(draw, "LayerNorm"), 2e-3 * draw.normal(B, T, E, dtype=F64)
-        x[0, 1] = 0.5
-        got = submission.run(layer_output, "LayerNorm", SIZES["LayerNorm"], state, x)
-        assert_close(got, normed(x, **state), what="output")
-
     @ATTENTION
     @pytest.mark.parametrize("size", [30, 1e6])
     def test_large_scores(self, submission, draw, size):
@@ -956,16 +940,13 @@ def loss_calls(draw):
     return calls
 
 
-def settled(draw, shape, **how):
-    """Logits, in digits of bfloat16 and some of them -inf, of which `top_p` keeps as many if it is a little more or less."""
+def settled(draw, shape, top_p=0.5, **how):
+    """Logits in digits of bfloat16, some of them -inf, of which `top_p` keeps as many if it is a little more or less."""
     rows = []
     while len(rows) < math.prod(shape):
         row = (2 * draw.normal(V) - 6).bfloat16().double()
         row[draw.integers(0, V, 3)] = -torch.inf
-        near = (
-            [kept(row, **{**how, "top_p": how["top_p"] + e}) > 0 for e in (-1e-3, 1e-3)] if "top_p" in how else [0, 0]
-        )
-        if bool((near[0] == near[1]).all() if "top_p" in how else True):
+        if torch.equal(*(kept(row, top_p=top_p + e, **how) > 0 for e in (-1e-3, 1e-3))):
             rows.append(row)
     return torch.stack(rows).reshape(*shape, V)
 

@@ -416,11 +416,11 @@ class TestStability:
     @UPDATE
     def test_large_loads(self, submission, draw):
         """loads are compared as integers, whatever the type of the bias holds"""
-        load = torch.tensor([4001, 4000, 3999, 4000])
+        load = torch.tensor([8001, 4000, 3999, 1000, 3000])
         for dtype in (torch.bfloat16, torch.float16):
-            bias = draw.integers(-8, 8, 4).to(dtype)
+            bias = draw.integers(-8, 8, 5).to(dtype)
             got = submission.update_bias(bias, load, 0.5)
-            assert_equal(got, bias + torch.tensor([-0.5, 0, 0.5, 0], dtype=dtype), what="bias")
+            assert_equal(got, bias + torch.tensor([-0.5, 0, 0.5, 0.5, 0.5], dtype=dtype), what="bias")
 
 
 class TestEdgeCases:
@@ -647,6 +647,24 @@ class TestPerformance:
             assert_close(got.value, 2 * weights.sum(dim=-1, keepdim=True) * x, what="mixture of equal experts")
             costs.append(got.cost)
         assert_growth(*costs, "operators", at_most=1.0, when=f"the number of {what} doubles")
+
+    @pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=pytest.mark.part(name)) for name in ("route", "load_balance_loss")]
+    )
+    def test_operators_around(self, submission, draw, name):
+        """the number of operators depends neither on tokens nor on choices"""
+        costs = []
+        for tokens, k in ((16, 2), (33, 4)):
+            logits = clear(draw, tokens)
+            weights, experts = routed_to(logits, k, BIAS)
+            if name == "route":
+                arguments, expected = (logits, k, BIAS), (weights, experts)
+            else:
+                arguments, expected = (logits[None], experts[None]), balanced(logits[None], experts[None])
+            got = submission.measure(name, *arguments)
+            assert_close(got.value, expected, what="result")
+            costs.append(got.cost)
+        assert_growth(*costs, "operators", at_most=1.0, when="there are 33 tokens and not 16, with 4 experts and not 2")
 
     @DISPATCH
     def test_dispatch_memory(self, submission):
