@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import TypeVar
 
 from grader.engine import Engine
@@ -92,7 +93,15 @@ def _work(task: Callable[[Engine, Item], Result], item: Item) -> Result:
 @functools.cache
 def _engine() -> Engine:
     """The worker's own, for as long as it lives."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     return Engine()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would go on to the end of its item, for nobody."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _grade(engine: Engine, order: Order) -> Report:

@@ -1,19 +1,20 @@
 """Compares what came back with what was expected, and says what is wrong. Layer 1.
 
-Everything here runs in the trusted process on plain data. A failed check raises `Mismatch`,
-whose text is the message the learner reads: expected, got, where, how far off against how
-much is allowed, and the shape of the error where one is recognised.
+Everything here runs in the trusted process on plain data. A failed check raises `Mismatch`, whose details hold what
+the learner is told: expected, got, where, how far off against how much is allowed, the shape of the error where one is
+recognised, and enough of two arrays for a heat map.
 """
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
-from grader import pattern
+from grader import cells, pattern
+from grader.failure import Failure, cut
+from grader.values import Opaque, describe, dtype_name, family, is_array, is_number, kind, shape, size, type_name
+from grader.verdict import Details
 
 # One table of tolerances, by the dtype of the result: relative and absolute. They hold a few
 # hundred roundings of that dtype; what needs more carries its reason at the call.
@@ -27,41 +28,15 @@ TOLERANCES = {
     "float16": (5e-3, 1e-3),
     "bfloat16": (3e-2, 1e-2),
 }
-SHOWN = 6  # values of an array in a message
-WIDTH = 400  # characters of a value in a message
-ROW = 4000  # characters of a line of a message, whatever it quotes
 
 
-class Mismatch(AssertionError):
+class Mismatch(Failure):
     """A result is not what the statement asks for."""
 
 
-@dataclass(frozen=True)
-class Opaque:
-    """Something that came back and is not plain data: only its type and a short description crossed."""
-
-    type_name: str
-    description: str = field(default="", compare=False)  # may hold an address
-
-    def __str__(self) -> str:
-        return f"a {self.type_name}" + (f" ({self.description})" if self.description else "")
-
-
-def fail(what: str, **lines: object) -> None:
-    """Raise a Mismatch: a headline, then one aligned line for each keyword."""
-    width = max((len(name) for name in lines), default=0) + 2
-    rows = [
-        f"{name.replace('_', ' '):<{width}}{_indented(value, width)}" for name, value in lines.items() if value != ""
-    ]
-    raise Mismatch("\n".join([_cut(what), *rows]))
-
-
-def _indented(value: object, width: int) -> str:
-    return _cut(str(value)).replace("\n", "\n" + " " * width)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= ROW else f"{text[:ROW]} ... ({len(text)} characters)"
+def fail(headline: str, *, expected: str = "", got: str = "", note: str = "", example: str = "") -> NoReturn:
+    """Raise a Mismatch that says this much."""
+    raise Mismatch(Details(cut(headline), cut(example), expected=cut(expected), got=cut(got), note=note))
 
 
 def assert_that(condition: object, what: str, *, got: object = "") -> None:
@@ -73,27 +48,35 @@ def assert_that(condition: object, what: str, *, got: object = "") -> None:
 def _is_true(condition: object) -> bool:
     if type(condition).__name__ in ("bool_", "bool"):
         return bool(condition)
-    return is_array(condition) and _size(condition) == 1 and "bool" in dtype_name(condition) and bool(condition)
+    return is_array(condition) and size(condition) == 1 and "bool" in dtype_name(condition) and bool(condition)
 
 
 def assert_equal(got: Any, expected: Any, *, what: str = "result") -> None:
     """Check exact equality, types included (True is not 1, a tuple is not a list, NaN equals NaN)."""
-    if (where := _first_difference(got, expected, "")) is None:
-        return
-    place, inner_got, inner_expected = where
-    lines: dict[str, object] = {"expected": describe(expected), "got": describe(got)}
-    if is_array(inner_got) and is_array(inner_expected) and _shape(inner_got) == _shape(inner_expected):
-        lines["where"] = _elements(inner_got, inner_expected, place)
+    if (first := _first_difference(got, expected, "")) is not None:
+        raise Mismatch(lambda: _unequal(got, expected, what, *first))
+
+
+def _unequal(got: Any, expected: Any, what: str, place: str, inner_got: Any, inner_expected: Any) -> Details:
+    where, found = "", None
+    if is_array(inner_got) and is_array(inner_expected) and shape(inner_got) == shape(inner_expected):
+        where, index = _elements(inner_got, inner_expected, place)
+        found = cells.of(inner_got, inner_expected, index) if index is not None else None
     elif place:
-        lines["where"] = f"{place}: expected {describe(inner_expected)}, got {describe(inner_got)}"
-    if hint := _kind_hint(inner_got, inner_expected):
-        lines["note"] = hint
-    fail(f"{what} differs", **lines)
+        where = f"{place}: expected {describe(inner_expected)}, got {describe(inner_got)}"
+    return Details(
+        headline=cut(f"{what} differs"),
+        expected=cut(describe(expected)),
+        got=cut(describe(got)),
+        where=cut(where),
+        note=_kind_hint(inner_got, inner_expected),
+        cells=found,
+    )
 
 
 def _first_difference(got: Any, expected: Any, place: str) -> tuple[str, Any, Any] | None:
     if is_array(got) and is_array(expected):
-        same = dtype_name(got) == dtype_name(expected) and _shape(got) == _shape(expected)
+        same = dtype_name(got) == dtype_name(expected) and shape(got) == shape(expected)
         return None if same and _array_equal(got, expected) else (place, got, expected)
     if type(got) is not type(expected):
         return place, got, expected
@@ -111,18 +94,19 @@ def _first_difference(got: Any, expected: Any, place: str) -> tuple[str, Any, An
     return None if equal else (place, got, expected)
 
 
-def _elements(got: Any, expected: Any, place: str) -> str:
-    """How many elements differ, and the first of them."""
+def _elements(got: Any, expected: Any, place: str) -> tuple[str, list[int] | None]:
+    """How many elements differ and the first of them, in words; and its index. Without one only the dtypes differ."""
     pairs = list(zip(got.reshape(-1).tolist(), expected.reshape(-1).tolist(), strict=True))
     differing = [i for i, (a, b) in enumerate(pairs) if a != b and not (a != a and b != b)]
     if not differing:
-        return f"{place}: expected {dtype_name(expected)}, got {dtype_name(got)}".removeprefix(": ")
-    index, rest = [], differing[0]
-    for size in reversed(_shape(expected)):
-        rest, remainder = divmod(rest, size)
-        index.append(remainder)
+        return f"{place}: expected {dtype_name(expected)}, got {dtype_name(got)}".removeprefix(": "), None
+    index: list[int] = []
+    rest = differing[0]
+    for length in reversed(shape(expected)):
+        rest, remainder = divmod(rest, length)
+        index.insert(0, remainder)
     a, b = pairs[differing[0]]
-    return f"{len(differing)} of {len(pairs)} elements differ, first at {place}{index[::-1]}: expected {b}, got {a}"
+    return f"{len(differing)} of {len(pairs)} elements differ, first at {place}{index}: expected {b}, got {a}", index
 
 
 def _array_equal(got: Any, expected: Any) -> bool:
@@ -182,20 +166,20 @@ def _check_leaf(
     place: str, got: Any, expected: Any, dtype: Any, own: tuple[float | None, float | None], reason: str
 ) -> None:
     if is_array(expected):
-        if not is_array(got) or _family(got) != _family(expected):
+        if not is_array(got) or family(got) != family(expected):
             wrong_type(place, got, expected)
-    elif isinstance(expected, bool | int | float | complex) and not _is_number(got):
+    elif isinstance(expected, bool | int | float | complex) and not is_number(got):
         wrong_type(place, got, expected)
     elif not isinstance(expected, bool | int | float | complex):
         return assert_equal(got, expected, what=place)
-    if is_array(got) and _shape(got) != (_shape(expected) if is_array(expected) else ()):
+    if is_array(got) and shape(got) != (shape(expected) if is_array(expected) else ()):
         wrong_shape(place, got, expected)
     tolerance = _tolerance(got, expected, own)
     found = pattern.Difference.of(got, expected, *tolerance)
     if is_array(got):
         _check_dtype(place, got, expected, dtype, values_match=found is None)
     if found is not None:
-        _wrong_values(place, got, expected, found, tolerance, reason)
+        raise Mismatch(lambda: _wrong_values(place, got, expected, found, tolerance, reason))
     return None
 
 
@@ -213,39 +197,39 @@ def _check_dtype(place: str, got: Any, expected: Any, dtype: Any, *, values_matc
     if want and have != want:
         match = f"the values match after conversion to {want}" if values_match else "the values differ as well"
         fail(f"{place} has the wrong dtype", expected=want, got=have, note=match)
-    if not want and is_array(expected) and _kind(have) != _kind(dtype_name(expected)):
+    if not want and is_array(expected) and kind(have) != kind(dtype_name(expected)):
         match = "the values match after conversion" if values_match else "the values differ as well"
         fail(f"{place} has the wrong dtype", expected=dtype_name(expected), got=have, note=match)
 
 
 def _wrong_values(
     place: str, got: Any, expected: Any, found: pattern.Difference, tolerance: tuple[float, float], reason: str
-) -> None:
+) -> Details:
     rtol, atol = tolerance
     off = f"at most {found.largest:.3g} off" if math.isfinite(found.largest) else "not finite where it should be"
-    lines: dict[str, object] = {"expected": describe(expected), "got": describe(got)}
-    lines["where"] = found.where()
-    lines["how_far"] = f"{off}; {atol:.0e} + {rtol:.0e} times the expected value is allowed"
-    lines["tolerance"] = reason
-    lines["looks_like"] = pattern.recognise(got, expected, rtol, atol) or ""
-    fail(f"{place} is wrong", **lines)
+    return Details(
+        headline=cut(f"{place} is wrong"),
+        expected=describe(expected),
+        got=describe(got),
+        where=found.where(),
+        how_far=f"{off}; {atol:.0e} + {rtol:.0e} times the expected value is allowed",
+        tolerance=reason,
+        looks_like=pattern.recognise(got, expected, rtol, atol) or "",
+        cells=cells.of(got, expected, found.index),
+    )
 
 
-def wrong_shape(place: str, got: Any, expected: Any) -> None:
-    want = _shape(expected) if is_array(expected) else ()
+def wrong_shape(place: str, got: Any, expected: Any) -> NoReturn:
+    want = shape(expected) if is_array(expected) else ()
     note = ""
-    if math.prod(_shape(got)) == math.prod(want):
+    if math.prod(shape(got)) == math.prod(want):
         note = "the number of elements is the same: is an axis squeezed, missing or swapped?"
-    fail(f"{place} has the wrong shape", expected=str(tuple(want)), got=str(tuple(_shape(got))), note=note)
+    fail(f"{place} has the wrong shape", expected=str(tuple(want)), got=str(tuple(shape(got))), note=note)
 
 
-def wrong_type(place: str, got: Any, expected: Any) -> None:
-    lines: dict[str, object] = {"expected": describe(expected), "got": describe(got)}
-    if got is None:
-        lines["note"] = "the function returned None: is a `return` missing?"
-    elif hint := _kind_hint(got, expected):
-        lines["note"] = hint
-    fail(f"{place} has the wrong type", **lines)
+def wrong_type(place: str, got: Any, expected: Any) -> NoReturn:
+    note = _kind_hint(got, expected)
+    fail(f"{place} has the wrong type", expected=describe(expected), got=describe(got), note=note)
 
 
 def _kind_hint(got: Any, expected: Any) -> str:
@@ -275,79 +259,3 @@ def _plain(value: Any) -> Any:
         inner = [_plain(item) for item in value]
         return None if any(item is None for item in inner) else inner
     return None
-
-
-# --- words for values ---
-
-
-def is_array(value: object) -> bool:
-    return hasattr(value, "dtype") and hasattr(value, "shape") and hasattr(value, "tolist")
-
-
-def _family(value: Any) -> str:
-    return type(value).__module__.split(".")[0]
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, bool | int | float | complex):
-        return True
-    return is_array(value) and len(_shape(value)) == 0
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    return tuple(value.shape)
-
-
-def _size(value: Any) -> int:
-    return math.prod(_shape(value))
-
-
-def dtype_name(value: Any) -> str:
-    return str(value.dtype).rsplit(".", 1)[-1] if is_array(value) else type(value).__name__
-
-
-def _kind(name: str) -> str:
-    for kind in ("complex", "float", "bool"):
-        if kind in name:
-            return kind
-    return "int"
-
-
-def type_name(value: Any) -> str:
-    if isinstance(value, Opaque):
-        return f"a {value.type_name}"
-    if is_array(value):
-        return "a tensor" if "torch" in sys.modules and _family(value) == "torch" else "a numpy array"
-    if value is None:
-        return "None"
-    name = type(value).__name__
-    return f"an {name}" if name == "int" else f"a {name}"
-
-
-def describe(value: Any, width: int = WIDTH) -> str:
-    """A value in words: short, never longer than `width`."""
-    if is_array(value):
-        flat = value.reshape(-1)
-        numbers = [_number(item) for item in flat[:SHOWN].tolist()]
-        more = ", ..." if _size(value) > SHOWN else ""
-        return f"{type_name(value)[2:]} {_shape(value)} {dtype_name(value)}: {', '.join(numbers)}{more}"
-    if isinstance(value, Opaque):
-        return str(value)
-    if isinstance(value, float):
-        return _number(value)
-    if isinstance(value, list | tuple | dict | set) and any(is_array(v) for v in _items(value)):
-        inner = "; ".join(describe(item, 100) for item in list(_items(value))[:4])
-        return f"{type(value).__name__} of {len(value)}: {inner}"[:width]
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # an int of more digits than Python prints, or a deep nest
-        text = f"a very large {type(value).__name__}"
-    return text if len(text) <= width else f"{text[: width - 20]} ... ({len(text)} characters)"
-
-
-def _items(value: Any) -> Any:
-    return value.values() if isinstance(value, dict) else value
-
-
-def _number(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, NoReturn
+
+from grader.failure import Failure
+from grader.verdict import Details, Limit
 
 WORDS = {
     "operators": "operators",
@@ -36,11 +39,12 @@ class Cost:
     reads: int | None = None
     writes: int | None = None
     by_name: dict[str, int] = field(default_factory=dict)  # operators by name, such as aten::cos
+    checks: list[Limit] = field(default_factory=list, compare=False, repr=False)  # that it went through, on our side
 
     @classmethod
     def from_plain(cls, data: Any) -> Cost:
         """From what the sandbox sent. Raises ValueError unless it is a dict of counts."""
-        names = {f.name for f in fields(cls)}
+        names = {f.name for f in fields(cls)} - {"checks"}
         if not isinstance(data, dict) or not data.keys() <= names:
             raise ValueError("not a cost")
         by_name = data.get("by_name", {})
@@ -64,7 +68,7 @@ class Measured:
     cost: Cost
 
 
-class TooCostly(AssertionError):
+class TooCostly(Failure):
     """A right answer that costs more than the statement allows."""
 
 
@@ -74,17 +78,21 @@ def assert_growth(small: Cost, large: Cost, metric: str, *, at_most: float, when
     slack  counts that are forgiven, for fixed costs that only the larger call has
     """
     before, after = _figure(small, metric), _figure(large, metric)
+    factor = after / max(before, 1)
+    large.checks.append(Limit(metric, at_most, round(factor, 4), when=when))
     if after - slack > at_most * before:
         _costly(
             f"{WORDS[metric]}: too steep when {when}",
             allowed=f"{at_most:g} times as many",
-            got=f"{after / max(before, 1):.3g} times as many: {before:,} became {after:,}",
+            got=f"{factor:.3g} times as many: {before:,} became {after:,}",
         )
 
 
 def assert_cost(cost: Cost, metric: str, *, at_most: float, why: str) -> None:
     """Check that a metric is at most a number. `why` says where that number comes from."""
-    if (figure := _figure(cost, metric)) > at_most:
+    figure = _figure(cost, metric)
+    cost.checks.append(Limit(metric, at_most, figure, why=why))
+    if figure > at_most:
         _costly(f"too many {WORDS[metric]}", allowed=f"{at_most:,.0f}: {why}", got=f"{figure:,}")
 
 
@@ -95,6 +103,5 @@ def _figure(cost: Cost, metric: str) -> int:
     return int(figure)
 
 
-def _costly(headline: str, **lines: str) -> None:
-    rows = [f"{name:<9}{text}" for name, text in lines.items()]
-    raise TooCostly("\n".join([headline, *rows]))
+def _costly(headline: str, allowed: str, got: str) -> NoReturn:
+    raise TooCostly(Details(headline=headline, allowed=allowed, got=got))

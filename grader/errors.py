@@ -9,6 +9,8 @@ GraderError
 
 from __future__ import annotations
 
+from grader.verdict import Place
+
 
 class GraderError(Exception):
     """What every error of the kit derives from."""
@@ -26,7 +28,11 @@ class UnknownExercise(UsageError):
 
 
 class SubmissionError(GraderError):
-    """The learner's file is missing, unreadable or not Python."""
+    """The learner's file is missing, unreadable or not Python; with a place where one line is to blame."""
+
+    def __init__(self, message: str, place: Place | None = None) -> None:
+        super().__init__(message)
+        self.place = place
 
 
 class Fault(GraderError):

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from grader import diagnosis, source
+from grader import __version__, diagnosis, digest, failure, place, source
 from grader.errors import Fault, SubmissionError, UsageError
 from grader.order import Order
 from grader.plugin import run
 from grader.plugin.run import SuiteRun
 from grader.remote.calls import Call, Code, Result, Runner
-from grader.remote.submission import Submission, Trial, missing_message, trace
+from grader.remote.submission import Submission, Trial, missing, trace
 from grader.report import Report
 from grader.sandbox import rules
 from grader.verdict import Cause, Outcome, Status, TestResult, Verdict
@@ -35,13 +35,19 @@ def grade(engine: Engine, order: Order, notify: Callable[[str], None]) -> Report
     if order.part is not None and order.part not in (names := [part.name for part in exercise.parts]):
         raise UsageError(f"no part `{order.part}` in {exercise.path}; its parts are {', '.join(names)}")
     verdict = Verdict(
-        exercise.path, str(order.file), Status.ERROR, seed=order.seed, device=order.device, isolation=engine.tier
-    )
+        exercise.path, str(order.file), Status.ERROR, seed=order.seed, device=order.device, isolation=engine.tier,
+        digests={"exercise": digest.exercise(exercise), "engine": digest.engine()}, kit=__version__,
+    )  # fmt: skip
+    text = order.text
     try:
-        answer = source.read(order.file) if order.text is None else source.parse(order.file, order.text)
+        text = source.decode(order.file) if text is None else text
+        verdict.digests["submission"] = digest.submission(text)
+        answer = source.parse(order.file, text)
     except SubmissionError as error:
-        verdict.message = str(error)
-        return Report(order, verdict)
+        verdict.message, verdict.max_points = str(error), run.max_points(order)
+        if error.place:
+            verdict.put(error.place)
+        return Report(order, verdict, text=text)
     return _Grading(engine, order, answer, verdict, notify).run()
 
 
@@ -66,18 +72,23 @@ class _Grading:
     def run(self) -> Report:
         if self.untouched:
             line = min(self.stubs.values())
-            self._only(Status.NOT_STARTED, f"not started: the first stub is in line {line} of {self.answer.path.name}")
+            said = f"not started: the first stub is in line {line} of {self.answer.path.name}"
+            self._only(Status.NOT_STARTED, said, line)
         elif broken := rules.check(self.answer.text, self.answer.tree, self.exercise.card.forbid):
             self.verdict.rules = broken
             self._only(Status.RULE_BROKEN, "")
         elif len(self.missing) == len(self.parts):
-            self._only(Status.ERROR, missing_message(self.missing[0], self.answer))
+            self._only(Status.ERROR, failure.text(missing(self.missing[0], self.answer)))
         else:
             self._run_suite()
-        return Report(self.order, self.verdict, self.failing, self.trials)
+        return Report(self.order, self.verdict, self.failing, self.trials, self.answer.text)
 
-    def _only(self, status: Status, message: str) -> None:
-        self.verdict.status, self.verdict.message = status, message
+    def _only(self, status: Status, message: str, line: int | None = None) -> None:
+        """No test is run. `line` is where the file is to blame."""
+        verdict = self.verdict
+        verdict.status, verdict.message, verdict.max_points = status, message, run.max_points(self.order)
+        if line is not None and (found := place.of_line(self.answer.text.split("\n"), line)):
+            verdict.put(found)
 
     def _run_suite(self) -> None:
         self.notify("starting the sandbox")
@@ -109,14 +120,14 @@ class _Grading:
         elif loaded.error:
             message = f"the file does not import\n\n{trace(loaded.error)}{_import_hint(loaded)}"
         if message:
-            self._only(status, message)
+            frames = loaded.error.frames if loaded.error else ()
+            self._only(status, message, frames[-1][0] if frames else None)
         return bool(message)
 
     def _test(self, runner: Runner, reference: Runner) -> None:
         order, verdict = self.order, self.verdict
         submission = Submission(runner, reference, self.answer, self.parts, order.seed)
-        missing = {name: missing_message(name, self.answer) for name in self.missing}
-        suite = SuiteRun(submission, order, missing)
+        suite = SuiteRun(submission, order, {name: missing(name, self.answer) for name in self.missing})
         run.run(suite)
         if suite.broken:
             self._doubt(suite, reference)
@@ -133,6 +144,7 @@ class _Grading:
             verdict.points = 0
         elif self.trials and order.diagnose:
             self.notify("looking for the mistake")
+            self._compare_costs(suite)
             self._diagnose(runner, reference)
 
     def _doubt(self, suite: SuiteRun, reference: Runner) -> None:
@@ -144,17 +156,23 @@ class _Grading:
             what = f"{name} breaks on the kit's own solution with seed {self.order.seed}"
             raise Fault(f"the suite of {self.exercise.path} is wrong: {what}: {detail}")
 
+    def _compare_costs(self, suite: SuiteRun) -> None:
+        """What the solution takes where the answer takes too much: a run of it costs as much as the test."""
+        for test in suite.results:
+            if test.cause is Cause.COST:
+                figures = suite.submission.solution_costs(suite.trials[test.name])
+                pairs = zip(test.costs, figures, strict=True)
+                test.costs = [replace(metered, solution=solution) for metered, solution in pairs]
+
     def _diagnose(self, runner: Runner, reference: Runner) -> None:
         """Name the mistake, note what depends on earlier calls, and find the call to repeat."""
         replay = diagnosis.Replay(self.exercise, reference, self.engine.recall)
         failing = replay.failing(self.trials)
         stateful = diagnosis.stateful(runner, failing)
         for test in self.verdict.tests:
-            if test.name in stateful:
-                test.message += (
-                    "\n\nrun by itself, the same call gives another result: it depends on earlier calls\n\n"
-                    "hint: look for a default argument that is changed, a cache, or a global"
-                )
+            if test.name in stateful and test.details is not None:
+                test.details = replace(test.details, stateful=True)
+                test.message = failure.message(test)
         self.verdict.diagnosis = diagnosis.name(replay, failing)
         self.failing = failing[0].call if failing else None
 

@@ -40,10 +40,10 @@ class Edit:
         return [(start + first, start + last, text) for first, last, text in _changes(self.old, self.new)]
 
     def start(self, solution: str) -> int:
-        text, lines = f"\n{solution}", f"\n{self.old}"
-        if (count := text.count(lines)) != 1:
-            raise ValueError(f"{count} places instead of one hold these lines:\n{self.old.rstrip()}")
-        return text.index(lines)
+        places = [match.start() for match in re.finditer(f"(?=\n{re.escape(self.old)})", f"\n{solution}")]
+        if len(places) != 1:
+            raise ValueError(f"{len(places)} places instead of one hold these lines:\n{self.old.rstrip()}")
+        return places[0]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def plant(solution: str, *mistakes: Mistake) -> str:
     """The solution with mistakes in it. Raises ValueError when an edit does not fit, or two of them meet."""
     found = sorted(span for mistake in mistakes for span in spans(mistake, solution))
     pieces: list[str] = []
-    end, last = 0, (-1, -1)
+    end = 0
+    last: tuple[int, int] | None = None
     for start, stop, text in found:
         if start < end or (start, start) == last == (stop, stop):  # two insertions at one place have no order
             raise ValueError(f"two edits meet in line {solution.count(chr(10), 0, start) + 1} of the solution")

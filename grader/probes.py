@@ -53,8 +53,8 @@ def gradients(
 
 @probe
 def loaded(module: Any, name: str, settings: dict[str, Any], state: dict[str, torch.Tensor]) -> torch.nn.Module:
-    """A module with the given parameters, in their type."""
-    layer: torch.nn.Module = getattr(module, name)(**settings).to(next(iter(state.values())).dtype)
+    """A module with the given parameters, in their type and on their device."""
+    layer: torch.nn.Module = getattr(module, name)(**settings).to(next(iter(state.values())))
     layer.load_state_dict(state)
     return layer
 

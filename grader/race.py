@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from grader.cost import TooCostly
+from grader.verdict import Details
 
 MIN_PAIRS, MAX_PAIRS = 6, 40  # with six pairs their whole range is a 95 % interval
 BUDGET = 5.0  # seconds for one race
@@ -37,8 +38,11 @@ def assert_not_slower(learner: Callable[[], float], reference: Callable[[], floa
     if low > at_most:
         middle = statistics.median(ratios)
         raise TooCostly(
-            f"slower than allowed\nallowed  {at_most:g} times as long as the kit's own solution\n"
-            f"got      {middle:.3g} times as long ({low:.3g} to {high:.3g}, {len(ratios)} pairs of runs)"
+            Details(
+                headline="slower than allowed",
+                allowed=f"{at_most:g} times as long as the kit's own solution",
+                got=f"{middle:.3g} times as long ({low:.3g} to {high:.3g}, {len(ratios)} pairs of runs)",
+            )
         )
 
 

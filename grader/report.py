@@ -17,12 +17,14 @@ class Report:
 
     failing  the plainest call whose result is wrong, if a call failed and the mistake was looked for
     trials   the failed tests with their calls
+    text     what was graded; None where it could not be read
     """
 
     order: Order
     verdict: Verdict
     failing: Call | None = None
     trials: tuple[Trial, ...] = ()
+    text: str | None = None
 
     @property
     def repro(self) -> str | None:

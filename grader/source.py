@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grader.errors import SubmissionError
+from grader.verdict import Place
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 MAX_BYTES = 1 << 20
@@ -183,7 +184,9 @@ def parse(path: Path, text: str) -> Answer:
             compile(text, path.name, "exec", dont_inherit=True)
             return Answer(path, text, ast.parse(text))
     except SyntaxError as error:
-        raise SubmissionError(_syntax_message(path, error)) from None
+        line = error.lineno or 1
+        place = Place(line, max(error.offset or 1, 1), max(error.end_lineno or line, line))
+        raise SubmissionError(_syntax_message(path, error), place) from None
     except (RecursionError, MemoryError, ValueError, OverflowError) as error:
         raise SubmissionError(
             f"`{path.name}` is nested too deeply for Python's parser ({type(error).__name__})"

@@ -14,35 +14,48 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from grader.errors import UsageError
+from grader.source import MAX_BYTES
 from grader.verdict import Status, Verdict, from_json
 
-SCHEMA = 1
-TABLES = """
-CREATE TABLE attempts (
-    id INTEGER PRIMARY KEY,
-    at REAL NOT NULL,               -- seconds since the epoch, UTC
-    exercise TEXT NOT NULL,
-    part TEXT,                      -- NULL when all parts were graded
-    complete INTEGER NOT NULL,      -- nothing was left out: only then a pass counts
-    status TEXT NOT NULL,
-    points INTEGER NOT NULL,
-    max_points INTEGER NOT NULL,
-    seconds REAL NOT NULL,
-    verdict TEXT NOT NULL           -- JSON, as `grade SLUG --json` prints it
-);
-CREATE INDEX attempts_of_exercise ON attempts (exercise, id);
-CREATE TABLE hints (
-    exercise TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    at REAL NOT NULL,
-    PRIMARY KEY (exercise, number)
-);
-"""
+# What brings a database from each schema to the next; the first makes one.
+MIGRATIONS = (
+    """
+    CREATE TABLE attempts (
+        id INTEGER PRIMARY KEY,
+        at REAL NOT NULL,               -- seconds since the epoch, UTC
+        exercise TEXT NOT NULL,
+        part TEXT,                      -- NULL when all parts were graded
+        complete INTEGER NOT NULL,      -- nothing was left out: only then a pass counts
+        status TEXT NOT NULL,
+        points INTEGER NOT NULL,
+        max_points INTEGER NOT NULL,
+        seconds REAL NOT NULL,
+        verdict TEXT NOT NULL           -- JSON, as `grade SLUG --json` prints it
+    );
+    CREATE INDEX attempts_of_exercise ON attempts (exercise, id);
+    CREATE TABLE hints (
+        exercise TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        at REAL NOT NULL,
+        PRIMARY KEY (exercise, number)
+    );
+    """,
+    """
+    CREATE TABLE texts (
+        digest TEXT PRIMARY KEY,
+        text TEXT NOT NULL              -- of a submission; one that is graded again is kept once
+    );
+    ALTER TABLE attempts ADD COLUMN file TEXT;
+    ALTER TABLE attempts ADD COLUMN digest TEXT;
+    ALTER TABLE attempts ADD COLUMN costs TEXT;
+    """,
+)
+SCHEMA = len(MIGRATIONS)
 PASSED = "(status = 'passed' AND complete)"
 DAY = 86400.0
 REVIEW_AFTER_DAYS = (3, 7, 16, 35, 80)  # after the first, second, ... day on which it was passed
@@ -64,6 +77,10 @@ class Attempt:
     max_points: int
     seconds: float
     json: str
+    # what schema 1 did not keep
+    file: str | None = None  # where it came from
+    digest: str | None = None  # of the text that was graded: see `Store.text`
+    costs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # of each test, as in the verdict's JSON
 
     def verdict(self) -> Verdict:
         """Raises KeyError, TypeError or ValueError for the verdict of another version."""
@@ -100,33 +117,41 @@ class Store:
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time, timeout: float = 1.0) -> None:
         self.path, self.clock, self.timeout = path, clock, timeout
 
-    def record(self, verdict: Verdict, *, part: str | None = None, complete: bool = True) -> None:
-        """Keep an attempt."""
-        row = (
-            self.clock(), verdict.exercise, part, complete and part is None, str(verdict.status),
-            verdict.points, verdict.max_points, verdict.seconds, json.dumps(verdict.to_json()),
-        )  # fmt: skip
+    def record(
+        self, verdict: Verdict, *, text: str | None = None, part: str | None = None, complete: bool = True
+    ) -> None:
+        """Keep an attempt, and the text that was graded unless it is larger than a submission may be."""
+        data = verdict.to_json()
+        costs = {test["name"]: test["costs"] for test in data["tests"] if test["costs"]}
+        digest = verdict.digests.get("submission")
+        row = {
+            "at": self.clock(), "exercise": verdict.exercise, "part": part, "complete": complete and part is None,
+            "status": str(verdict.status), "points": verdict.points, "max_points": verdict.max_points,
+            "seconds": verdict.seconds, "verdict": json.dumps(data), "file": verdict.file, "digest": digest,
+            "costs": json.dumps(costs) if costs else None,
+        }  # fmt: skip
         with self._write() as db:
-            db.execute(
-                "INSERT INTO attempts (at, exercise, part, complete, status, points, max_points, seconds, verdict)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                row,
-            )
+            db.execute(f"INSERT INTO attempts ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", [*row.values()])
+            if text is not None and digest and _fits(text):
+                db.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", (digest, text))
 
     def attempts(self, exercise: str | None = None, *, limit: int | None = None) -> list[Attempt]:
         """The attempts, the latest first."""
         where, values = ("WHERE exercise = ?", [exercise]) if exercise else ("", [])
         rows = self._read(
-            "SELECT id, at, exercise, part, complete, status, points, max_points, seconds,"
-            f" verdict AS json FROM attempts {where} ORDER BY id DESC LIMIT ?",
+            "SELECT id, at, exercise, part, complete, status, points, max_points, seconds, verdict AS json{since_2}"
+            f" FROM attempts {where} ORDER BY id DESC LIMIT ?",
             [*values, -1 if limit is None else min(limit, LARGEST)],
+            since_2=", file, digest, costs",
         )
         with self._translated():
-            for row in rows:
-                json.loads(_checked(row)["json"])
-            return [
-                Attempt(**{**row, "complete": bool(row["complete"]), "status": Status(row["status"])}) for row in rows
-            ]
+            return [_attempt(_checked(row)) for row in rows]
+
+    def text(self, digest: str) -> str | None:
+        """The text of a submission that was graded; None where it was not kept."""
+        rows = self._read("SELECT text FROM texts WHERE digest = ?", [digest])
+        with self._translated():
+            return _checked(rows[0])["text"] if rows else None
 
     def standings(self) -> dict[str, Standing]:
         """Where each exercise that was ever graded stands, by `track/slug`."""
@@ -158,15 +183,16 @@ class Store:
         with self._translated():
             return [_checked(row)["number"] for row in rows]
 
-    def _read(self, query: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    def _read(self, query: str, values: Sequence[Any] = (), since_2: str = "") -> list[dict[str, Any]]:
+        """The rows of a query, in which `{since_2}` stands for columns that schema 1 has not."""
         if not os.path.exists(self.path):
             return []
         # "rw" even to read: what a killed writer left must be rolled back. SQLite falls back to reading by itself.
         with self._translated(), _closing(self._connect("rw")) as db:
-            if self._version(db) == 0:
+            if (version := self._version(db)) == 0:
                 return []  # created, and killed before the tables were there
             db.row_factory = sqlite3.Row
-            rows = db.execute(query, values)
+            rows = db.execute(query.replace("{since_2}", since_2 if version > 1 else ""), values)
             # a column is named as the schema writes it, in whichever case
             return [{name.lower(): row[name] for name in row.keys()} for row in rows]  # noqa: SIM118
 
@@ -177,8 +203,7 @@ class Store:
             with _closing(self._connect("rwc")) as db:
                 db.execute("BEGIN IMMEDIATE")  # the lock comes before the look at the version
                 try:
-                    if self._version(db) == 0:
-                        self._create(db)
+                    self._migrate(db)
                     yield db
                     db.execute("COMMIT")
                 except BaseException:
@@ -191,6 +216,8 @@ class Store:
 
     def _version(self, db: sqlite3.Connection) -> int:
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
+        if version < 0:
+            raise ValueError(f"its schema is {version}")
         if version > SCHEMA:
             raise StoreUnavailable(
                 f"progress in `{self.path}` was written by a newer version of the kit (schema {version}, "
@@ -198,9 +225,11 @@ class Store:
             )
         return version
 
-    @staticmethod
-    def _create(db: sqlite3.Connection) -> None:
-        for statement in TABLES.split(";\n"):
+    def _migrate(self, db: sqlite3.Connection) -> None:
+        """To the schema of this kit, from whichever it is; within the transaction of the write that asks for it."""
+        if (version := self._version(db)) == SCHEMA:
+            return
+        for statement in "".join(MIGRATIONS[version:]).split(";\n"):
             if statement.strip():
                 db.execute(statement)
         db.execute(f"PRAGMA user_version = {SCHEMA}")
@@ -235,7 +264,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("exercise", "status", "json"), (str,)),
     **dict.fromkeys(("id", "complete", "points", "max_points", "attempts", "best", "days_passed", "number"), (int,)),
     **dict.fromkeys(("at", "last_at", "seconds"), (int, float)),
-    "part": (str, type(None)),
+    **dict.fromkeys(("part", "file", "digest", "text", "costs"), (str, type(None))),
     "passed_at": (int, float, type(None)),
 }
 
@@ -248,6 +277,22 @@ def _checked(row: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(value, TYPES[name]) or not within:
             raise ValueError(f"`{name}` is {value!r:.60}")
     return row
+
+
+def _fits(text: str) -> bool:
+    try:
+        return len(text.encode()) <= MAX_BYTES
+    except UnicodeEncodeError:  # half a character, as a notebook may hold
+        return False
+
+
+def _attempt(row: dict[str, Any]) -> Attempt:
+    """Raises ValueError for a status or JSON that is none."""
+    json.loads(row["json"])
+    costs = json.loads(row.get("costs") or "{}")
+    if not isinstance(costs, dict):
+        raise ValueError(f"`costs` is {costs!r:.60}")
+    return Attempt(**{**row, "complete": bool(row["complete"]), "status": Status(row["status"]), "costs": costs})
 
 
 @contextmanager

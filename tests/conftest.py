@@ -9,14 +9,23 @@ import pytest
 from scratch_kit import Kit
 
 from grader import catalog
-from grader.engine import Engine
-from grader.order import Order
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
+SLOW = {"adversarial", "fuzz", "oracles"}  # folders of tests that are not for every save
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.parent.name in SLOW:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def engine():
+    from grader.engine import Engine  # not on the way of tests that need none
+
     with Engine() as warm:
         yield warm
 
@@ -24,6 +33,7 @@ def engine():
 @pytest.fixture
 def grade(engine, tmp_path):
     """Grade a text (or bytes) as an answer to an exercise."""
+    from grader.order import Order
 
     def run(slug, answer, **options):
         exercise = catalog.find(slug)

@@ -6,7 +6,7 @@ import sys
 import types
 from pathlib import Path
 
-from grader import catalog
+from grader import catalog, digest
 from grader.remote.calls import encode_call
 from grader.report import Report
 from grader.verdict import Cause, Diagnosis, Outcome, Status, TestResult, Verdict
@@ -143,7 +143,10 @@ class Engine:
         if "demo" in Path(order.file).parts:
             status = Status.FAILED
         failing = CALL if status is Status.FAILED else None
-        return Report(order, verdict(status, order.exercise.path, order.file, seed=order.seed), failing)
+        digests = {"submission": digest.submission(text)}
+        rest = dict(message="not started", max_points=6) if status is Status.NOT_STARTED else {}
+        made = verdict(status, order.exercise.path, order.file, seed=order.seed, digests=digests, **rest)
+        return Report(order, made, failing, text=text)
 
 
 def use_engine(monkeypatch) -> type[Engine]:

@@ -10,6 +10,8 @@ import pytest
 from grader.authoring.mutants import mutants
 from grader.mistake import plant, read_equivalents, read_mistakes
 
+pytestmark = pytest.mark.slow
+
 ANSWER = "raise NotImplementedError()", "return x + x"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -17,6 +18,8 @@ from grader.errors import Fault, UsageError
 from grader.mistake import plant
 from grader.order import Order
 from grader.verdict import Status
+
+pytestmark = pytest.mark.slow
 
 GAP, SUM = catalog.find("maximum_gap"), catalog.find("combination_sum")
 
@@ -96,3 +99,28 @@ def test_an_unforeseen_exception_ends_the_run():
     with pytest.raises(ValueError, match="b"):
         list(batch.run(explode, ["b"], jobs=1))
     assert list(batch.run(explode, [], jobs=2)) == []
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+    file, script = tmp_path / "pid", tmp_path / "run.py"
+    script.write_text(
+        "from grader import batch\nfrom tests.test_batch import sleep_on\n"
+        f"if __name__ == '__main__':\n    list(batch.run(sleep_on, [{str(file)!r}], jobs=1))\n"
+    )
+    parent = subprocess.Popen([sys.executable, script], env={**os.environ, "PYTHONPATH": str(catalog.content())})
+    until(lambda: file.exists() and file.read_text(), 60.0)
+    parent.kill()
+    parent.wait()
+    until(lambda: not os.path.exists(f"/proc/{file.read_text()}"), 20.0)
+
+
+def sleep_on(engine, file):
+    Path(file).write_text(str(os.getpid()))
+    time.sleep(100)
+
+
+def until(holds, seconds):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

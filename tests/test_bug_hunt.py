@@ -11,6 +11,8 @@ from grader import catalog
 from grader.mistake import plant
 from grader.verdict import Status
 
+pytestmark = pytest.mark.slow
+
 HUNTED = [exercise.slug for exercise in catalog.exercises() if exercise.card.composes]
 ROUNDS = 6
 
@@ -65,4 +67,4 @@ def test_a_stranger_among_them(grade):
     text = plant(solution, *known).replace("ignore_index: int = -100", "ignore_index: int = 1")
     verdict = grade("gpt", text)
     assert named(verdict) == ["scale-missing", "temperature-multiplied"]
-    assert all(found.explains < found.of for found in verdict.diagnosis)
+    assert [found.explains < found.of for found in verdict.diagnosis] == [True, True]

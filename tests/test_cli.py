@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import types
 from pathlib import Path
+from xml.etree import ElementTree as xml
 
 import fake_kit
 import pytest
@@ -54,6 +56,49 @@ def kit(tmp_path, monkeypatch):
     catalog.exercises.cache_clear()
 
 
+# forms
+
+
+def test_forms_for_other_programs(kit):
+    kit.answer("adamw", Status.FAILED)
+    kit.answer("rope", Status.PASSED)
+    done = kit.run("adamw", "rope", "--format", "gcc")
+    assert done.exit_code == ExitCode.NOT_PASSED
+    assert done.stdout == "exercises/optimizers/adamw.py:1:1: error: doubles [two]: expected  4 [double]\n"
+    done = kit.run("adamw", "--format", "github")
+    assert done.stdout.startswith(
+        "::error file=exercises/optimizers/adamw.py,line=1,col=1,endLine=1,title=doubles [two]"
+    )
+    done = kit.run("adamw", "rope", "--format", "junit")
+    root = xml.fromstring(done.stdout)
+    assert [suite.get("name") for suite in root] == ["optimizers/adamw", "attention/rope"]
+    assert root.get("failures") == "1"
+    assert done.exit_code == ExitCode.NOT_PASSED
+    assert len(kit.store.attempts()) == 5
+
+
+@pytest.mark.parametrize("form", ["text", "json", "gcc", "github", "junit"])
+def test_a_pass_is_0_in_every_form(kit, form):
+    kit.answer("adamw", Status.PASSED)
+    done = kit.run("adamw", "--format", form)
+    assert done.exit_code == ExitCode.PASSED
+    assert (done.stdout == "") == (form in ("gcc", "github"))
+
+
+def test_json_is_a_form(kit):
+    kit.answer("adamw", Status.FAILED)
+    assert kit.run("adamw", "--json").stdout == kit.run("adamw", "--format", "json").stdout
+    assert kit.run("--json").stdout == kit.run("--format", "json").stdout
+    assert kit.run("adamw", "--json", "--format", "json").exit_code == ExitCode.NOT_PASSED
+
+
+def test_the_text_that_was_graded_is_kept(kit):
+    kit.answer("adamw", Status.FAILED)
+    kit.run("adamw")
+    (attempt,) = kit.store.attempts()
+    assert kit.store.text(attempt.digest) == "# failed\n"
+
+
 # exit codes
 
 
@@ -91,6 +136,8 @@ def test_not_passed_is_1(kit, status):
         (["all", "--file", "x.py"], "error: `--file` needs exactly one exercise\n"),
         (["adamw", "--file", "nowhere.py"], "error: there is no file `nowhere.py`\n"),
         (["--repro"], "error: `--part` and `--repro` need an exercise\n"),
+        (["--format", "gcc"], "error: `--format gcc` needs an exercise\n\nhint: `grade list` shows them all\n"),
+        (["adamw", "--json", "--format", "junit"], "error: `--json` and `--format junit` contradict each other\n"),
         (["hint", "adamw", "9"], "error: `adamw` has 3 hints, not 9\n"),
         (["hint", "adamw", "2"], "error: hint 2 comes later\n\nhint: `grade hint adamw` gives hint 1\n"),
         (["hint", "adamw", "--all"], "error: you took no hint for `adamw` yet\n"),
@@ -167,7 +214,7 @@ def test_a_track_and_all_print_a_line_each_and_a_sum(kit):
     assert done.exit_code == ExitCode.NOT_PASSED
     assert done.stdout.splitlines() == [
         "passed: optimizers/adamw, 4 of 4 points (0.08 s, seed 0, cpu, sandbox)",
-        "not started: optimizers/schedules (0.08 s, seed 0, cpu, sandbox)",
+        "not started: optimizers/schedules, 0 of 6 points (0.08 s, seed 0, cpu, sandbox)",
         "",
         "1 of 2 passed",
     ]
@@ -606,6 +653,42 @@ def test_watch_without_a_terminal(kit):
     assert len(kit.store.attempts()) == 1  # rope is still a stub
 
 
+MATCHERS = [
+    task["problemMatcher"]
+    for block in re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "editors.md").read_text(encoding="utf-8"), re.DOTALL)
+    for task in json.loads(block)["tasks"]
+]
+
+
+def test_an_editor_reads_along_while_it_watches(kit):
+    """With the patterns that the page on editors shows."""
+    kit.answer("adamw", Status.FAILED)
+    done = kit.run("watch", "adamw", "--format", "gcc", stdin="nq")
+    begin, failing, end, *following = done.stdout.splitlines()
+    matcher = MATCHERS[0]
+    assert re.search(matcher["background"]["beginsPattern"], begin)
+    assert begin == "grading exercises/optimizers/adamw.py"
+    assert re.search(matcher["background"]["endsPattern"], end)
+    assert end == "graded exercises/optimizers/adamw.py: failed, 4 of 6 points"
+    pattern = matcher["pattern"]
+    found = re.fullmatch(pattern["regexp"], failing)
+    assert [found[pattern[name]] for name in ("file", "line", "column", "severity")] == [
+        "exercises/optimizers/adamw.py", "1", "1", "error",
+    ]  # fmt: skip
+    assert not any(re.search(pattern["regexp"], line) for line in (begin, end))
+    assert following[0] == "grading leetcode/two_sum.py"
+    assert re.fullmatch(pattern["regexp"], following[1])[pattern["severity"]] == "note"
+    assert following[2:] == ["graded leetcode/two_sum.py: not started, 0 of 6 points"]
+    assert "KEYS" not in done.stdout
+
+
+def test_an_editor_hears_of_the_end_of_what_cannot_be_graded(kit):
+    kit.engine.raises = Fault("the suite does not load")
+    done = kit.run("watch", "adamw", "--format", "gcc", stdin="q")
+    assert done.stdout == "grading exercises/optimizers/adamw.py\ngraded exercises/optimizers/adamw.py: not graded\n"
+    assert "the suite does not load" in done.stderr
+
+
 def test_watch_survives_what_cannot_be_graded(kit):
     kit.engine.raises = Fault("the suite does not load")
     done = kit.run("watch", "adamw", stdin="rq")
@@ -632,6 +715,7 @@ def load(path):
         ("AdamW", "Adam", dict(lr=0.1, weight_decay=0.1)),  # the mistake: coupled decay is Adam's
     ],
 )
+@pytest.mark.slow
 def test_the_demo_is_right_but_for_coupled_decay(name, oracle, hyper):
     import torch
 

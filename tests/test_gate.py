@@ -9,6 +9,8 @@ import pytest
 
 from grader.authoring.mutants import mutants
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_scaffold_with_variants_passes(kit):
     statement = kit.solution.read_text()

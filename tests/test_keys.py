@@ -52,6 +52,13 @@ def test_what_grading_imports():
     assert not {name for name in found if name.split("/")[0] in apart}
 
 
+def test_a_score_depends_on_the_properties_and_not_on_how_results_are_compared():
+    asked = [path for path in keys.modules(catalog.find("adamw").suite) if keys._asks(path)]
+    names = {"/".join(path.relative_to(PACKAGE).parts[-2:]) for path in asked}
+    assert {"adamw/suite.py", "properties/any_layout.py"} <= names
+    assert not names & {"compare.py", "cost.py"}
+
+
 def test_imports_are_found_wherever_they_are(tmp_path):
     module = tmp_path / "module.py"
     module.write_text(
@@ -81,7 +88,7 @@ TOUCHED = {
     "a rule": ("card", "forbid = [", 'forbid = ["print", ', BOTH),
     "what mistakes may do": ("card", "title = ", "composes = true\ntitle = ", BOTH),
     "a comment in the suite": ("suite", "import pytest\n", "import pytest  # the tests' runner\n", NOTHING),
-    "what a test is called to learners": ("suite", 'submission):\n        """', 'submission):\n        """now ', NOTHING),
+    "what a test is called to learners": ("suite", '"""30 000 numbers"""', '"""thirty thousand numbers"""', NOTHING),
     "a test": ("suite", "import pytest\n", "import pytest\n\nMORE = 1\n", BOTH),
     "what a learner is told": ("mistakes", "\n@@", " indeed\n@@", NOTHING),
     "the head of the catalogue": ("mistakes", "What people get wrong", "What they get wrong", NOTHING),

@@ -6,7 +6,7 @@ import pytest
 
 from grader import catalog
 from grader.authoring import blocks
-from grader.authoring.mutants import mutants
+from grader.authoring.mutants import mutants, of_module
 from grader.mistake import edited, read_equivalents
 
 TEXT = """def f(x, y, names):
@@ -81,3 +81,41 @@ def test_every_mutant_can_be_written_as_a_block(slug, tmp_path):
     (listed,) = read_equivalents(file)
     assert [edited(solution, edit) for edit in listed.edits] == texts
     assert all(mutant.diff(solution).startswith("@@") for mutant in found)
+
+
+def test_the_statement_is_no_part_of_a_mutant_s_name():
+    text = TEXT.format(body="    return x + y")
+    (mutant,) = mutants(f'"""What to do."""\n\n{text}')
+    (other,) = mutants(f'"""What\nto do."""\n\n{text}')
+    assert mutant.text != other.text
+    assert mutant.key == other.key
+
+
+MODULE = '''"""The number 1."""
+
+SIZE: int | None = 3
+
+
+def f(x: int | None = 2, *rest: "1 + 1") -> int | None:
+    """1 + 1"""
+    y: list[int | str] = x
+    if x < 0:
+        raise ValueError(f"{x + 1} is below zero")
+    return y
+'''
+
+
+def test_a_whole_module():
+    found = {
+        line[1:].strip()
+        for mutant in of_module(MODULE)
+        for line in mutant.diff(MODULE).splitlines()
+        if line.startswith("+")
+    }
+    assert found == {
+        "SIZE: int | None = 4", "SIZE: int | None = 2", "SIZE: int | None = (-3)", "pass",
+        'def f(x: int | None = 3, *rest: "1 + 1") -> int | None:', 'def f(x: int | None = 1, *rest: "1 + 1") -> int | None:',
+        'def f(x: int | None = (-2), *rest: "1 + 1") -> int | None:',
+        "if x <= 0:", "if (not (x < 0)):", "if x < 1:", "if x < (-1):",
+    }  # fmt: skip
+    assert not [mutant for mutant in of_module(f"import torch\n{MODULE}") if "detach" in mutant.text]

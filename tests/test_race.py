@@ -70,6 +70,7 @@ def test_the_clock_covers_the_whole_run():
     assert race.clock(lambda: time.sleep(0.02)) >= 0.02
 
 
+@pytest.mark.alone
 def test_a_slow_answer_loses_a_real_race(engine):
     """Through the sandbox: the solution against itself, and against a quadratic one."""
     engine.warm(GAP)

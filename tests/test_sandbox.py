@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,8 @@ from grader.catalog import PACKAGE, content
 from grader.sandbox import layers
 from grader.sandbox.host import ChildGone, Zygote
 from grader.sandbox.inside.lockdown import Limits
+
+pytestmark = pytest.mark.slow
 
 FOUND = layers.probe_layers()
 BEST = layers.best_tier(FOUND)
@@ -57,7 +60,7 @@ def attempt(zygote, code, limits=None, seconds=10.0):
 HOME = Path.home()
 DENIED = {
     "read the suites": f"open({str(PACKAGE / 'suites' / 'leetcode' / 'maximum_gap' / 'suite.py')!r}).read()",
-    "read the solutions": f"open({str(content() / 'solutions' / 'leetcode' / 'maximum_gap' / 'suite.py')!r}).read()",
+    "read the solutions": f"open({str(content() / 'solutions' / 'leetcode' / 'maximum_gap.py')!r}).read()",
     "list the kit": f"import os\nassert os.listdir({str(PACKAGE)!r})",
     "list home": f"import os\nos.listdir({str(HOME)!r})",
     "list the root of the tests": f"import os\nos.listdir({str(Path(__file__).parent)!r})",
@@ -67,7 +70,6 @@ DENIED = {
     "a UDP socket": "import socket\nsocket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
     "a local socket": "import socket\nsocket.socket(socket.AF_UNIX)",
     "a raw socket": "import socket\nsocket.socket(socket.AF_PACKET, socket.SOCK_RAW)",
-    "connect": "import socket\nsocket.create_connection(('127.0.0.1', 22), 1)",
     "fork": "import os\nif os.fork() == 0: os._exit(0)",
     "a subprocess": "import subprocess\nsubprocess.run(['/bin/true'], check=True)",
     "exec": "import os\nos.execv('/bin/true', ['true'])",
@@ -98,10 +100,13 @@ for _name, _code in SYSTEM_CALLS.items():
 @pytest.mark.parametrize("case", DENIED)
 def test_denied(zygote, case):
     said = attempt(zygote, DENIED[case])
-    assert said.startswith(("PermissionError", "FileNotFoundError", "OSError: [Errno 30]", "ConnectionRefused"))
+    assert said.startswith(("PermissionError", "FileNotFoundError", "OSError: [Errno 30]"))
 
 
-CONTROLS = ["read the suites", "list home", "a TCP socket", "fork", "a subprocess", "signal another"]
+CONTROLS = [
+    "read the suites", "read the solutions", "list the kit", "list home", "list the root of the tests",
+    "write into packages", "a TCP socket", "a UDP socket", "a local socket", "fork", "a subprocess", "signal another",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CONTROLS)
@@ -109,6 +114,13 @@ def test_the_same_works_without_isolation(plain, case):
     """The control: what is denied above is denied by the layers, not by a mistake in the attempt."""
     code = DENIED[case].replace("os.kill(2, 0)", "os.kill(os.getppid(), 0)")
     assert attempt(plain, code) == "ok"
+
+
+def test_nobody_listens_to_it(zygote, plain):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        code = f"import socket\nsocket.create_connection({server.getsockname()!r}, 5)"
+        assert attempt(plain, code) == "ok"
+        assert attempt(zygote, code).startswith("PermissionError")
 
 
 ALLOWED = {
@@ -155,11 +167,19 @@ def test_each_child_starts_with_an_empty_directory(zygote):
     assert attempt(zygote, "import os\nassert os.listdir('.') == []") == "ok"
 
 
-def test_the_environment_is_scrubbed(zygote, monkeypatch):
-    assert (
-        attempt(zygote, "import os\nassert not [k for k in os.environ if 'GRADE' in k or 'TOKEN' in k or k == 'USER']")
-        == "ok"
-    )
+@pytest.mark.parametrize("tier", ["process", *TIERS])
+def test_the_environment_is_scrubbed(tier, monkeypatch):
+    for name in ("GRADE_HOME", "API_TOKEN", "USER"):
+        monkeypatch.setenv(name, "secret")
+    started = Zygote((), tier)
+    try:
+        started.wait()
+        said = attempt(
+            started, "import os\nraise ValueError(sorted(k for k, v in os.environ.items() if 'secret' in v))"
+        )
+    finally:
+        started.close()
+    assert said == "ValueError: []"
 
 
 def test_children_draw_their_own_random_numbers(plain):
@@ -209,7 +229,6 @@ def test_forged_answers_are_no_answers(plain):
 def test_tiers_and_layers():
     names = {"bubblewrap", "namespaces", "landlock", "seccomp", "limits"}
     assert set(FOUND) == names
-    assert all(layer.available or layer.remedy for layer in FOUND.values())
 
     def tier(*missing):
         return layers.best_tier({n: layers.Layer(n, n not in missing, "", "") for n in names})

@@ -17,10 +17,12 @@ import pytest
 
 from grader import catalog
 from grader.curriculum import due_exercises, next_exercise
+from grader.source import MAX_BYTES
 from grader.store import DAY, SCHEMA, Standing, Store, StoreUnavailable
-from grader.verdict import Status
+from grader.verdict import Cause, Limit, Metered, Outcome, Status
 
 ROOT = Path(__file__).resolve().parents[1]
+OLD_VERDICT = (ROOT / "tests" / "data" / "verdict-0.1.0.json").read_text(encoding="utf-8")
 
 
 class Clock:
@@ -103,6 +105,116 @@ def test_the_schema_has_a_version(store):
     db.close()
 
 
+FIRST = """
+CREATE TABLE attempts (
+    id INTEGER PRIMARY KEY, at REAL NOT NULL, exercise TEXT NOT NULL, part TEXT, complete INTEGER NOT NULL,
+    status TEXT NOT NULL, points INTEGER NOT NULL, max_points INTEGER NOT NULL, seconds REAL NOT NULL, verdict TEXT NOT NULL
+);
+CREATE INDEX attempts_of_exercise ON attempts (exercise, id);
+CREATE TABLE hints (exercise TEXT NOT NULL, number INTEGER NOT NULL, at REAL NOT NULL, PRIMARY KEY (exercise, number));
+INSERT INTO hints VALUES ('optimizers/adamw', 1, 999.0);
+PRAGMA user_version = 1;
+"""
+
+
+@pytest.fixture
+def old(store):
+    """A store as schema 1 wrote it: one pass, with some verdict of an older kit."""
+    store.path.parent.mkdir()
+    db = sqlite3.connect(store.path)
+    db.executescript(FIRST)
+    db.execute(
+        "INSERT INTO attempts (at, exercise, part, complete, status, points, max_points, seconds, verdict)"
+        " VALUES (1000.0, 'optimizers/adamw', NULL, 1, 'passed', 6, 6, 0.5, ?)",
+        [OLD_VERDICT],
+    )
+    db.commit()
+    db.close()
+    return store
+
+
+def columns(path):
+    db = sqlite3.connect(path)
+    found = {row[1] for row in db.execute("PRAGMA table_info(attempts)")}, *db.execute("PRAGMA user_version").fetchone()
+    db.close()
+    return found
+
+
+def test_an_older_store_is_read_as_it_is(old):
+    before = old.path.read_bytes()
+    (attempt,) = old.attempts()
+    assert (attempt.at, attempt.file, attempt.digest, attempt.costs) == (1000.0, None, None, {})
+    assert attempt.verdict().max_points == 24
+    assert old.passed() == {"optimizers/adamw"}
+    assert old.hints("optimizers/adamw") == [1]
+    assert old.path.read_bytes() == before
+
+
+def test_an_older_store_is_brought_up_to_date_by_the_first_write(old):
+    old.record(fake_kit.verdict(Status.FAILED, digests={"submission": "d"}), text="x = 1\n")
+    latest, first = old.attempts()
+    assert (first.at, first.file, first.digest) == (1000.0, None, None)
+    assert (latest.file, latest.digest, old.text("d")) == ("adamw.py", "d", "x = 1\n")
+    assert old.standings()["optimizers/adamw"].attempts == 2
+    assert old.hints("optimizers/adamw") == [1]
+    added = {"file", "digest", "costs"}
+    assert added <= columns(old.path)[0]
+    assert columns(old.path)[1] == SCHEMA
+
+
+def test_a_write_that_fails_leaves_an_older_store_as_it_was(old, monkeypatch):
+    before = columns(old.path)
+    assert before[1] == 1
+    with pytest.raises(StoreUnavailable), old._write() as db:
+        assert db.execute("SELECT costs FROM attempts").fetchall() == [(None,)]  # it was under way
+        db.execute("INSERT INTO nothing VALUES (1)")
+    assert columns(old.path) == before
+    assert len(old.attempts()) == 1
+
+
+def test_what_was_graded_is_kept(store):
+    costs = [Metered({"flops": 230}, [Limit("flops", 200, 230, why="the product")], {"flops": 190})]
+    cost = fake_kit.result("TestPerformance::test_flops", Outcome.FAILED, cause=Cause.COST, costs=costs)
+    made = fake_kit.verdict(
+        Status.FAILED, file="ws/adamw.py", tests=[fake_kit.result(), cost], digests={"submission": "d"}
+    )
+    store.record(made, text="x = 1\n")
+    (attempt,) = store.attempts()
+    assert (attempt.file, attempt.digest, store.text("d")) == ("ws/adamw.py", "d", "x = 1\n")
+    assert attempt.costs == {
+        "TestPerformance::test_flops": [
+            {
+                "counted": {"flops": 230},
+                "allowed": [{"metric": "flops", "at_most": 200, "got": 230, "why": "the product"}],
+                "solution": {"flops": 190},
+            }
+        ]
+    }
+    assert attempt.verdict() == made
+
+
+def test_a_text_that_is_graded_again_is_kept_once(store):
+    for _ in range(3):
+        store.record(fake_kit.verdict(digests={"submission": "d"}), text="x = 1\n")
+    store.record(fake_kit.verdict(digests={"submission": "e"}), text="x = 2\n")
+    db = sqlite3.connect(store.path)
+    assert db.execute("SELECT digest, text FROM texts ORDER BY digest").fetchall() == [
+        ("d", "x = 1\n"),
+        ("e", "x = 2\n"),
+    ]
+    db.close()
+
+
+def test_a_text_that_is_no_submission_is_not_kept(store):
+    store.record(fake_kit.verdict(digests={"submission": "d"}), text="é" * (MAX_BYTES // 2 + 1))
+    store.record(fake_kit.verdict(digests={"submission": "d"}), text="'\ud800'")
+    store.record(fake_kit.verdict(Status.ERROR))
+    assert [attempt.digest for attempt in store.attempts()] == [None, "d", "d"]
+    assert store.text("d") is None
+    store.record(fake_kit.verdict(digests={"submission": "d"}), text="é" * (MAX_BYTES // 2))
+    assert len(store.text("d")) == MAX_BYTES // 2
+
+
 def refusal(call, *arguments):
     with pytest.raises(StoreUnavailable) as error:
         call(*arguments)
@@ -144,6 +256,15 @@ def test_values_that_make_no_sense_are_damage_too(store):
     db.close()
     assert "is damaged" in refusal(store.standings)
     assert "is damaged" in refusal(store.attempts)
+
+
+def test_a_schema_that_never_was_is_damage(store):
+    store.path.parent.mkdir()
+    db = sqlite3.connect(store.path)
+    db.execute("PRAGMA user_version = -1")
+    db.close()
+    for message in (refusal(store.passed), refusal(store.record, fake_kit.verdict())):
+        assert "is damaged: its schema is -1" in message
 
 
 def test_a_newer_schema_is_left_alone(store):
@@ -219,6 +340,7 @@ def writer(path, attempts):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_loses_at_most_the_attempt_in_flight(tmp_path):
     """What the writer said it kept is there after kill -9, the rest reads well, and writing goes on."""
     path, generator, kept = tmp_path / ".grade" / "progress.db", random.Random(3), 0
@@ -243,6 +365,7 @@ def test_a_kill_at_any_moment_loses_at_most_the_attempt_in_flight(tmp_path):
     assert len(store.attempts()) == kept + 1
 
 
+@pytest.mark.slow
 def test_two_writers_that_create_it_at_once(tmp_path):
     path = tmp_path / ".grade" / "progress.db"
     processes = [writer(path, 3) for _ in range(3)]

@@ -18,6 +18,8 @@ import pytest
 from grader import catalog, workspace
 from grader.watch import KEYS, Failed, Key, Saved, Watch, feed_keys, keys, saves, sources, unbuffered
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

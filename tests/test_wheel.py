@@ -13,6 +13,8 @@ import pytest
 from grader import source
 from grader.catalog import content, find
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
@@ -40,7 +42,7 @@ def test_a_workspace_from_the_wheel(installed, tmp_path):
     workspace = tmp_path / "work"
     exercise = find("maximum_gap")
     stub = workspace / exercise.stub_path
-    assert stub.read_text() == exercise.stub.read_text()
+    assert stub.read_text() == exercise.stub_text
     not_started = json.loads(grade(installed, "maximum_gap", "--json", cwd=workspace).stdout)
     assert not_started["status"] == "not_started"
     stub.write_text(exercise.text)

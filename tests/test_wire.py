@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grader.compare import Opaque
 from grader.sandbox.inside import wire
+from grader.values import Opaque
 
 
 def through(value, **options):

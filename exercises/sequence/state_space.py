@@ -51,13 +51,17 @@ Conventions:
 - Dense systems: `A` is `(N, N)`, `B` and `C` are `(N,)`, and every input `u` is `(..., L)`, the last axis is time, L
   is 1 or more. S4D has H channels, each with its own `A` and `C` (`(H, M)`, complex, the real part of A negative) and
   `step` (`(H,)`, real).
-- `hippo_legs` gives float64. Other results have the type of their inputs; states of S4D are complex.
-- Nothing cancels or overflows: $\bar B_n$ is right to rounding however small the step ($e^x - 1$ is not), and kernels
-  stay finite where $\bar A_n$ underflows to 0. Half-precision `u` is convolved in float32 and rounded once.
+- `hippo_legs` gives float64. Other results have the type of their inputs, and its digits; states of S4D
+  are complex.
+- Arguments are left as they are, and results are new tensors, which later calls leave alone.
+- Nothing cancels or overflows: $\bar B_n$ is right to rounding however small the step ($e^x - 1$ is not, nor is a
+  series that ends early), dozens of polynomials are (the sums of their powers are not), and kernels stay finite where
+  $\bar A_n$ underflows to 0. Half-precision `u` is convolved in float32 and rounded once.
 
-Cost: a recurrence keeps one state: it takes $O(L)$ operators, and no tensor has $L N$ (or $L M$) numbers a sequence. A
-kernel takes $O(L N^2)$, and no tensor has $L N^2$ numbers (that of S4D may make $H M L$). The convolution takes
-$O(L \log L)$ with a few operators, whatever L is, and no tensor has $L^2$ numbers.
+Cost: a recurrence keeps one state: it takes $O(L)$ operators, each step $O(N^2)$ (S4D's $O(M)$ a channel), and no
+tensor has $L N$ (or $L M$) numbers a sequence. A kernel takes $O(L N^2)$, and no tensor has $L N^2$ numbers; that of
+S4D takes $O(L M)$ a channel, and may make $H M L$ numbers. The convolution takes $O(L \log L)$ with a few operators,
+whatever L is, and no tensor has $L^2$ numbers. The other functions may cost what they will.
 
 Rules: no `torch.nn.functional.conv1d` or other ready-made convolution.
 

@@ -61,7 +61,8 @@ def join(file: Path, reason: str, solution: str, mutant: str) -> None:
 def append(file: Path, head: str, block: str) -> None:
     """Add a block to a file, which begins with `head` when it is new."""
     text = file.read_text(encoding="utf-8") if file.exists() else head
-    file.write_text(f"{text.rstrip()}\n\n{block}", encoding="utf-8")
+    text = text.rstrip("\n")  # a hunk may end with an empty line of the solution, which is a space there
+    file.write_text(f"{text}\n\n{block}", encoding="utf-8")
 
 
 def _grouped(old: list[str], new: list[str], context: int) -> list[tuple[str, str]]:

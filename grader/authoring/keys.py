@@ -40,12 +40,17 @@ def finding(exercise: Exercise, score: object) -> str:
 def mutation(exercise: Exercise, mutator: Path) -> dict[str, str]:
     """What a mutation score depends on, by name; the mutator is a module."""
     return {
-        "suite": syntax(_text(exercise.suite)),
+        "suite": fingerprint(*(syntax(_text(path)) for path in modules(exercise.suite) if _asks(path))),
         "solution": fingerprint(code(exercise.text)),
         "equivalent": fingerprint(_equivalents(exercise)),
         "card": fingerprint(_card(exercise)),
         "mutator": syntax(_text(mutator)),
     }
+
+
+def _asks(module: Path) -> bool:
+    """Whether a module decides what is asked of an answer, and not how it is compared or run."""
+    return module.name == "suite.py" or module.relative_to(PACKAGE).parts[0] in ("properties", "probes.py")
 
 
 def _text(file: Path) -> str:

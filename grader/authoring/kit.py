@@ -6,22 +6,22 @@ mutant in a process of its own. What no test can tell is listed in `tests/equiva
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from grader.authoring import blocks, score
+from grader.authoring import blocks, score, warm_pytest
 from grader.authoring.mutants import Mutant, of_module
 from grader.authoring.score import Killers, Score
 from grader.catalog import PACKAGE, content
@@ -32,6 +32,8 @@ MODULES = ("compare", "pattern", "cost", "source", "sandbox/inside/wire", "store
 AIM = 0.9
 SAMPLE = 40  # mutants of a module, always the same ones, where not all are asked for
 PATIENCE = 10.0  # seconds, beyond three times what the tests take on the module as it is
+OPTIONS = ["-x", "-q", "-m", "not slow", "--tb=no", "-p", "no:cacheprovider"]
+SLOW = ("numpy", "torch")  # to import
 COPIED = ("grader", "tests", "solutions", "exercises", "leetcode", "pyproject.toml")
 Notify = Callable[["Module", int, int], None]  # a module, how many of its mutants are done, of how many
 
@@ -65,16 +67,24 @@ def select(names: tuple[str, ...]) -> list[Module]:
 
 def measure(modules: list[Module], every: bool, jobs: int, notify: Notify) -> Iterator[tuple[Module, Score]]:
     """The score of each module, of all its mutants or of a sample. Raises UsageError when its tests do not pass."""
-    with _copies(jobs) as copies, ThreadPoolExecutor(jobs) as executor:
+    with _clones(jobs) as clones, ThreadPoolExecutor(jobs) as executor:
+        free: queue.SimpleQueue[_Clone] = queue.SimpleQueue()
+        for clone in clones:
+            free.put(clone)
+
+        def kill(module: Module, mutant: Mutant, limit: float) -> str:
+            clone = free.get()
+            try:
+                return clone.kill(module, mutant, limit)
+            finally:
+                free.put(clone)
+
         for module in modules:
             mutants = of_module(module.text)
             chosen = mutants if every else random.Random(module.path).sample(mutants, min(SAMPLE, len(mutants)))
-            limit = _limit(copies[0], module)
-            free: queue.SimpleQueue[Path] = queue.SimpleQueue()
-            for copy in copies:
-                free.put(copy)
+            limit = max(clone.limit(module) for clone in clones)
             killers: Killers = {}
-            running = {executor.submit(_kill, free, module, mutant, limit): mutant for mutant in chosen}
+            running = {executor.submit(kill, module, mutant, limit): mutant for mutant in chosen}
             for future in as_completed(running):
                 killers[running[future].key] = future.result()
                 notify(module, len(killers), len(chosen))
@@ -94,61 +104,54 @@ def equivalent(module: Module, key: str, reason: str) -> Path:
 
 
 @contextmanager
-def _copies(count: int) -> Iterator[list[Path]]:
-    """Scratch copies of what the tests need of the clone."""
-    with tempfile.TemporaryDirectory(prefix="grade-kit-") as folder:
-        found = [Path(folder) / str(number) for number in range(count)]
-        for copy in found:
-            copy.mkdir()
-            for name in COPIED:
-                place = content() / name
-                if place.is_dir():
-                    shutil.copytree(place, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-                else:
-                    shutil.copy2(place, copy / name)
-        yield found
+def _clones(count: int) -> Iterator[list[_Clone]]:
+    with tempfile.TemporaryDirectory(prefix="grade-kit-") as folder, ExitStack() as stack:
+        clones = [_Clone(Path(folder) / str(number)) for number in range(count)]
+        for clone in clones:
+            stack.callback(clone.close)
+        yield clones
 
 
-def _limit(copy: Path, module: Module) -> float:
-    """How many seconds the tests may take on a mutant."""
-    started = time.monotonic()
-    if killer := _test(copy, module, 600.0):
-        raise UsageError(f"the tests of {module.path} do not pass on it as it is: {killer}")
-    return PATIENCE + 3 * (time.monotonic() - started)
+class _Clone:
+    """A scratch copy of what the tests need of the clone, and a warm process that runs them in it."""
 
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in COPIED:
+            place = content() / name
+            if place.is_dir():
+                shutil.copytree(place, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy2(place, folder / name)
+        self.process = subprocess.Popen(
+            [sys.executable, warm_pytest.__file__, *SLOW],
+            cwd=folder,
+            env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # a second for each run
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
-def _kill(free: queue.SimpleQueue[Path], module: Module, mutant: Mutant, limit: float) -> str:
-    copy = free.get()
-    place = copy / "grader" / f"{module.path}.py"
-    try:
+    def close(self) -> None:
+        self.process.communicate()  # ends with its input
+
+    def limit(self, module: Module) -> float:
+        """How many seconds the tests may take on a mutant. Raises UsageError when they do not pass as it is."""
+        started = time.monotonic()
+        if killer := self._test(module, 600.0, keep=True):
+            raise UsageError(f"the tests of {module.path} do not pass on it as it is: {killer}")
+        return PATIENCE + 3 * (time.monotonic() - started)
+
+    def kill(self, module: Module, mutant: Mutant, limit: float) -> str:
+        """The test that rejects a mutant, or how else the run ended; empty for a survivor."""
+        place = self.folder / "grader" / f"{module.path}.py"
         place.write_text(mutant.text, encoding="utf-8")
-        return _test(copy, module, limit)
-    finally:
+        killer = self._test(module, limit, keep=False)  # two mutants of one size and second would share their bytecode
         place.write_text(module.text, encoding="utf-8")
-        free.put(copy)
+        return killer
 
-
-def _test(copy: Path, module: Module, limit: float) -> str:
-    """The test that fails first, or how else the run ended; empty where all pass."""
-    options = ["-x", "-q", "-m", "not slow", "--no-header", "--tb=no", "-p", "no:cacheprovider"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", *options, f"tests/test_{module.name}.py"],
-        cwd=copy,
-        # two mutants of one size and second would share their bytecode
-        env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        said, _ = process.communicate(timeout=limit)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return "timeout"
-    if process.returncode == 0:
-        return ""
-    failed = [line.split()[1] for line in said.splitlines() if line.startswith(("FAILED ", "ERROR "))]
-    return failed[0] if failed else f"exit code {process.returncode}"
+    def _test(self, module: Module, limit: float, *, keep: bool) -> str:
+        order = {"arguments": [*OPTIONS, f"tests/test_{module.name}.py"], "limit": limit, "keep": keep}
+        assert self.process.stdin and self.process.stdout
+        print(json.dumps(order), file=self.process.stdin, flush=True)
+        return json.loads(self.process.stdout.readline())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,18 @@ import click
 
 from grader import workspace
 from grader.cli.exit_code import ExitCode
-from grader.cli.grading import Display, Seed, find_device, grade_one, present, record, warm_engine, write_repro
+from grader.cli.grading import (
+    FORMS,
+    Display,
+    Seed,
+    find_device,
+    grade_one,
+    present,
+    present_all,
+    record,
+    warm_engine,
+    write_repro,
+)  # fmt: skip
 from grader.cli.session import Session, complete_names, is_python_file, json_option, select
 from grader.errors import UsageError
 from grader.exercise import Exercise
@@ -38,6 +50,10 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 )
 @click.option("--seed", type=Seed(), default="0", help="of the random inputs; the verdict names it  [default: 0]")
 @click.option("--repro", is_flag=True, help="write the first failing call as a script for a debugger")
+@click.option(
+    "--format", "form", type=click.Choice(FORMS), default="text", show_default=True,
+    help="for a person, or for programs: one JSON object a line, compilers' messages, annotations, a test report",
+)  # fmt: skip
 @json_option
 @click.option("-v", "--verbose", is_flag=True, help="every failing test in full, and the passing ones")
 @click.option("--memory", metavar="MIB", type=click.IntRange(64), default=4096, show_default=True, help="limit in MiB")
@@ -49,19 +65,26 @@ def grade(
     device: str,
     seed: int,
     repro: bool,
+    form: str,
     as_json: bool,
     verbose: bool,
     memory: int,
     no_performance: bool,
 ) -> int:
     """Grade one or more exercises, a track, or all of them. Without a name: where you are."""
+    if as_json and form not in ("text", "json"):
+        raise UsageError(f"`--json` and `--format {form}` contradict each other")
+    form = "json" if as_json else form
     if not names and file is None:
-        if part or repro:
-            raise UsageError("`--part` and `--repro` need an exercise\n\nhint: `grade list` shows them all")
+        if part or repro or form not in ("text", "json"):
+            options = "`--part` and `--repro` need" if part or repro else f"`--format {form}` needs"
+            raise UsageError(f"{options} an exercise\n\nhint: `grade list` shows them all")
         from grader.cli.dashboard import dashboard
 
-        return dashboard(as_json)
+        return dashboard(form == "json")
     session = Session.anywhere()
+    if form != "text":
+        session.screen = session.screen.still()
     targets = resolve(names, file, session)
     if part:
         part = check_part(part, targets)
@@ -70,7 +93,7 @@ def grade(
         Order(exercise, answer, part=part, device=device, seed=seed, performance=not no_performance)
         for exercise, answer in targets.items()
     ]
-    display = Display(as_json, verbose, alone=len(orders) == 1)
+    display = Display(form, verbose, alone=len(orders) == 1)
     return grade_all(orders, display, session, memory, repro)
 
 
@@ -117,15 +140,14 @@ def check_part(part: str, targets: Collection[Exercise]) -> str:
 
 def grade_all(orders: Sequence[Order], display: Display, session: Session, memory: int, repro: bool) -> int:
     """Grade, print each verdict as soon as it is there, and keep it. The exit code says whether all passed."""
-    passed = 0
+    reports = []
     with warm_engine(session, memory) as engine:
         for order in orders:
             report = grade_one(engine, order, session)
-            passed += report.verdict.passed
+            reports.append(replace(report, failing=None, trials=()))  # whose calls may be large
             present(report, display, session)
             record(report, session)
             if repro:
-                write_repro(report, session, to_stderr=display.as_json)
-    if len(orders) > 1 and not display.as_json:
-        session.screen.result(f"\n{passed} of {len(orders)} passed")
-    return ExitCode.PASSED if passed == len(orders) else ExitCode.NOT_PASSED
+                write_repro(report, session, to_stderr=display.form != "text")
+    present_all(reports, display, session)
+    return ExitCode.PASSED if all(report.verdict.passed for report in reports) else ExitCode.NOT_PASSED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,14 @@ if TYPE_CHECKING:
     from grader.report import Report
 
 
+FORMS = ("text", "json", "gcc", "github", "junit")  # in which a verdict is printed
+
+
 @dataclass(frozen=True)
 class Display:
     """How a verdict is printed."""
 
-    as_json: bool = False
+    form: str = "text"
     verbose: bool = False
     alone: bool = True  # in full; several get a line each
 
@@ -70,12 +74,20 @@ def grade_one(engine: Engine, order: Order, session: Session) -> Report:
 
 
 def present(report: Report, display: Display, session: Session) -> None:
-    """One exercise in full, several with a line each; JSON always one object a line."""
+    """One exercise in full, several with a line each; JSON always one object a line. A test report is for the end."""
     from grader.render.terminal import render, status_line
 
     verdict, order = report.verdict, report.order
-    if display.as_json:
+    if display.form == "json":
         session.screen.json(verdict.to_json(), indent=None)
+    elif display.form in ("gcc", "github"):
+        from grader.render.formats import gcc, github
+
+        lines = (gcc if display.form == "gcc" else github).render(verdict, session.shown(order.file))
+        if lines:
+            session.screen.result(lines)
+    elif display.form != "text":
+        return
     elif display.alone or display.verbose:
         page = render(
             verdict,
@@ -89,6 +101,17 @@ def present(report: Report, display: Display, session: Session) -> None:
         session.screen.result(status_line(verdict, session.screen.width))
 
 
+def present_all(reports: Sequence[Report], display: Display, session: Session) -> None:
+    """What is printed at the end: how many passed, or the test report."""
+    if display.form == "junit":
+        from grader.render.formats import junit
+
+        session.screen.result(junit.render((report.verdict, session.shown(report.order.file)) for report in reports))
+    elif display.form == "text" and len(reports) > 1:
+        passed = sum(report.verdict.passed for report in reports)
+        session.screen.result(f"\n{passed} of {len(reports)} passed")
+
+
 def record(report: Report, session: Session) -> None:
     """Keep the attempt, after the verdict was printed: a store that fails costs the learner nothing else.
 
@@ -97,7 +120,7 @@ def record(report: Report, session: Session) -> None:
     verdict, order = report.verdict, report.order
     if verdict.status is Status.NOT_STARTED:
         return
-    session.keep(lambda store: store.record(verdict, part=order.part, complete=order.performance))
+    session.keep(lambda store: store.record(verdict, text=report.text, part=order.part, complete=order.performance))
 
 
 def write_repro(report: Report, session: Session, *, to_stderr: bool) -> None:

@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TextIO
 
 import click
@@ -37,6 +37,10 @@ class Screen:
         width = clamp(shutil.get_terminal_size().columns)
         live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         return Screen(width, has_colour(sys.stdout, os.environ), has_colour(sys.stderr, os.environ), live)
+
+    def still(self) -> Screen:
+        """Without progress, where another program reads along: it would stand at the head of a line."""
+        return replace(self, live=False)
 
     def result(self, text: str) -> None:
         click.echo(text.removesuffix("\n"), color=self.colour)

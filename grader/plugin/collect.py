@@ -17,7 +17,7 @@ from grader.errors import Fault
 from grader.exercise import Exercise
 from grader.plugin import examples, lean
 from grader.source import Examples
-from grader.verdict import Cause, Outcome, TestResult
+from grader.verdict import Cause, Details, Outcome, TestResult
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,7 @@ def _unrun(item: pytest.Item) -> TestResult:
         points=0,
         max_points=int(points.args[0]) if points else 1,
         message="not run",
+        details=Details("not run"),
         cause=Cause.NOT_RUN,
     )
 

@@ -17,6 +17,7 @@ part of every case that declares the property, and the property's test must reje
     parameters_are_read_each_time  a module computes with the parameters that it has now
     settings_are_read_each_time    so does an optimizer with its settings
     computes_in_the_inputs_type    float64 throughout, float32 stays float32
+    is_differentiable              gradients are those of the oracle
     rounds_once                    half precision is rounded at the end alone
     type_follows                   of mixed inputs, which one gives the result its type
     empty_and_single               the edges
@@ -27,6 +28,7 @@ from grader.properties.any_layout import any_layout
 from grader.properties.case import Case, Drawn, Given, case, given, holds, on
 from grader.properties.computes_in_the_inputs_type import computes_in_the_inputs_type
 from grader.properties.empty_and_single import empty_and_single
+from grader.properties.is_differentiable import is_differentiable
 from grader.properties.keeps_arguments import keeps_arguments
 from grader.properties.no_state_between_calls import no_state_between_calls
 from grader.properties.parameters_are_read_each_time import parameters_are_read_each_time
@@ -37,8 +39,8 @@ from grader.properties.settings_are_read_each_time import settings_are_read_each
 
 ALL = (
     keeps_arguments, any_iterable, any_sequence, any_layout, result_is_new, no_state_between_calls,
-    parameters_are_read_each_time, settings_are_read_each_time, computes_in_the_inputs_type, rounds_once,
-    type_follows, empty_and_single,
+    parameters_are_read_each_time, settings_are_read_each_time, computes_in_the_inputs_type, is_differentiable,
+    rounds_once, type_follows, empty_and_single,
 )  # fmt: skip
 
 # what any function of tensors holds, and any module
@@ -61,6 +63,7 @@ __all__ = [
     "empty_and_single",
     "given",
     "holds",
+    "is_differentiable",
     "keeps_arguments",
     "no_state_between_calls",
     "on",

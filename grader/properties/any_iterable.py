@@ -46,9 +46,11 @@ def _check(forms: tuple[str, ...]) -> Any:
     def check(submission: Any, case: Any, draw: Any, *which: Any) -> None:
         drawn = case.draw(draw)
         got = case.run(submission, in_forms, *drawn.plain(), list(which), list(forms))
-        for start in range(0, len(got), len(forms)):
-            for form, result in zip(forms[1:], got[start + 1 : start + len(forms)], strict=True):
-                assert_close(result, got[start], what=f"result for a {form} in place of a list")
+        plain = got[:: len(forms)]
+        for place, form in enumerate(forms[1:], 1):
+            for result, right in zip(got[place :: len(forms)], plain, strict=True):
+                assert_close(result, right, what=f"result for a {form} in place of a list")
+        case.check_right(drawn, plain)
 
     return check
 

@@ -23,7 +23,7 @@ def with_gaps(x: Any) -> Any:
 
 def expanded(x: Any) -> Any:
     """Along the first axis one row stands for all: other values, so that the result is another."""
-    return x[:1].expand_as(x) if x.ndim > 1 and x.is_floating_point() else x
+    return x[:1].expand_as(x) if x.ndim > 1 and (x.is_floating_point() or x.is_complex()) else x
 
 
 def dense(x: Any) -> Any:
@@ -46,6 +46,7 @@ def check(submission: Any, case: Any, draw: Any, expand: bool = True) -> None:
     for way, plain in pairs:
         for number, (a, b) in enumerate(zip(got[way], got[plain], strict=True), 1):
             assert_close(a, b, what=f"result of call {number} with inputs {way} in memory")
+    case.check_right(drawn, got["as they come"])
 
 
 def _laid(call: Given, way: Any) -> Given:

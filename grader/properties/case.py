@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from grader.compare import assert_close, assert_that
 from grader.properties.keeps_arguments import keeps_arguments
 from grader.properties.property import Property
 from grader.properties.subject import bound, in_turn
@@ -76,6 +77,14 @@ class Case:
         """A property's probe beside the learner's code, where `subject` is what this case calls."""
         name = self.part if "." in self.target else self.target or self.part
         return submission.run(bound(generic, self.of, self.made), name, *args, **kwargs)
+
+    def check_right(self, drawn: Drawn, results: list[Any]) -> None:
+        """A result must be right before anything else about it counts: raises Mismatch for one that is not."""
+        if self.expect is None:
+            return assert_that(all(got is not None for got in results), "something is returned", got="None")
+        for number, (got, right) in enumerate(zip(results, self.expected(drawn), strict=True), 1):
+            assert_close(got, right, what=f"result of call {number}")
+        return None
 
     def expected(self, drawn: Drawn) -> list[Any]:
         """What the oracle gives for each call."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import Any
 
 from grader.compare import Mismatch, assert_close, assert_equal
@@ -35,7 +36,7 @@ def _assert_exact(got: Any, expected: Any, what: str) -> None:
         except Mismatch:
             raise wrong from None
         hint = "it is right to float32 alone: look for `.float()`, or a tensor that is made without a `dtype`"
-        raise Mismatch(f"{wrong}\n\nhint: {hint}") from None
+        raise Mismatch(replace(wrong.details, hint=hint)) from None
 
 
 def largest(value: Any) -> float:

@@ -21,6 +21,7 @@ def check(submission: Any, case: Any, draw: Any) -> None:
         alone = [Drawn((call,), first.settings) for call in together.calls]
         got, *each = case.results(submission, together, *alone)
         expected = [result for (result,) in each]
+        case.check_right(together, got)
     for number, (a, b) in enumerate(zip(got, expected, strict=True), 1):
         assert_close(a, b, what=f"result of call {number} of {len(got)}")
 

@@ -7,19 +7,19 @@ from typing import Any
 
 from grader.compare import assert_close
 from grader.properties.property import Property, size_of
+from grader.properties.result_is_new import copied
 from grader.properties.subject import subject
 from grader.suite import probe
 
 
 @probe
 def trained(module: Any, name: str, settings: tuple[Any, ...], calls: list[Any]) -> list[Any]:
-    """The results after the parameters changed, of an object that was called before and of one that was not."""
+    """The results, those after the parameters changed, and those of an object that is called after the change alone."""
     results = []
     for called_before in (True, False):
         called = subject(module, name, settings)
         if called_before:
-            for args, kwargs in calls:
-                called(*args, **kwargs)
+            results.append([copied(called(*args, **kwargs)) for args, kwargs in calls])
         for p in called.parameters():
             p.detach().mul_(1.5).add_(0.125)
         results.append([called(*args, **kwargs) for args, kwargs in calls])
@@ -27,9 +27,11 @@ def trained(module: Any, name: str, settings: tuple[Any, ...], calls: list[Any])
 
 
 def check(submission: Any, case: Any, draw: Any) -> None:
-    got, expected = case.run(submission, trained, *case.draw(draw).plain())
+    drawn = case.draw(draw)
+    before, got, expected = case.run(submission, trained, *drawn.plain())
     for number, (a, b) in enumerate(zip(got, expected, strict=True), 1):
         assert_close(a, b, what=f"result of call {number} after the parameters changed")
+    case.check_right(drawn, before)
 
 
 def remembers_its_results(original: Any) -> Any:

@@ -7,10 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from grader.suite import probe
+
 if TYPE_CHECKING:
     from grader.properties.case import Case
 
-NEEDS = "import functools\nfrom collections.abc import Callable\nfrom typing import Any\n"  # what is planted uses these
+NEEDS = """import functools
+from collections.abc import Callable
+from typing import Any
+
+probe = lambda function: function  # what is planted uses these
+"""
 Check = Callable[..., None]  # (submission, case, draw, *options)
 
 
@@ -55,6 +62,7 @@ class Property:
         return "\n\n".join([solution, NEEDS, *sources, f"{target} = {self.mistaken.__name__}({target})\n"])
 
 
+@probe
 def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
     """A value with every tensor in its lists, tuples and dicts changed."""
     if hasattr(value, "untyped_storage"):

@@ -16,8 +16,9 @@ def copied(value: Any) -> Any:
     """A copy that shares nothing."""
     if hasattr(value, "untyped_storage"):
         return value.detach().clone()
-    if type(value) in (list, tuple, set):
-        return type(value)(copied(item) for item in value)
+    if isinstance(value, list | tuple | set):
+        kind = next(kind for kind in (list, tuple, set) if isinstance(value, kind))  # a named tuple takes no iterable
+        return kind(copied(item) for item in value)
     return {key: copied(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
@@ -67,6 +68,7 @@ def check(submission: Any, case: Any, draw: Any) -> None:
     for number, (a, b) in enumerate(zip(after, before, strict=True), 1):
         assert_that(_same(a, b), f"writing into the result of call {number} leaves its arguments alone")
     assert_close(again, first, what="results of the same calls, after the first results were overwritten")
+    case.check_right(drawn, first)
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -22,7 +22,7 @@ def in_float64(value: Any) -> list[Any]:
     """The type of each tensor in a value, and its numbers in float64, where roundings show."""
     if hasattr(value, "untyped_storage"):
         return [(value.dtype, value.detach().double() if value.is_floating_point() else value)]
-    return [pair for item in value for pair in in_float64(item)] if type(value) in (list, tuple) else []
+    return [pair for item in value for pair in in_float64(item)] if isinstance(value, list | tuple) else []
 
 
 @probe

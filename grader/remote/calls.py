@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from grader.compare import Opaque
 from grader.cost import Cost
 from grader.errors import Fault
 from grader.sandbox.host import Child, ChildGone, Zygote
 from grader.sandbox.inside import wire
 from grader.sandbox.inside.lockdown import Limits
+from grader.values import Opaque
 from grader.verdict import Cause
 
 IMPORT_LIMIT = 10.0

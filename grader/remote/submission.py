@@ -10,21 +10,22 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from grader import race
-from grader.compare import Opaque
-from grader.cost import Measured
+from grader.cost import Cost, Measured
+from grader.failure import Failure
 from grader.remote.calls import Call, RemoteError, Result, Runner, call_seed, encode_call, slim
 from grader.source import Answer, Part
-from grader.verdict import Cause
+from grader.values import Opaque
+from grader.verdict import Cause, Details
 
 MOST_SIGNATURE = 400  # characters
 KEPT_RESULTS = 256 << 20  # bytes of results that are kept to look for the mistake
 
 
-class CallFailed(AssertionError):
+class CallFailed(Failure):
     """A call that gave no usable result: an exception, a hang, a crash."""
 
-    def __init__(self, cause: Cause, message: str, error: RemoteError | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, cause: Cause, details: Details, error: RemoteError | None = None) -> None:
+        super().__init__(details)
         self.cause, self.error = cause, error
 
 
@@ -42,6 +43,7 @@ class Trial:
 
     test: str
     calls: list[tuple[Call, Result]] = field(default_factory=list)
+    metered: list[tuple[Call | None, Cost]] = field(default_factory=list)  # None: too large to be kept
     number: int = 0
 
 
@@ -67,7 +69,7 @@ class Submission:
         """The same, metered."""
         result = self._do(target, args, kwargs, metered=True, counting=counting)
         if result.cost is None:
-            raise CallFailed(Cause.CRASHED, "the call returned no counts")
+            raise CallFailed(Cause.CRASHED, Details("the call returned no counts"))
         return Measured(result.value, result.cost)
 
     def race(self, target: str | Callable[..., Any], inputs: Callable[[], tuple[Any, Any]], at_most: float) -> None:
@@ -88,10 +90,16 @@ class Submission:
             bases = failed.error.bases if failed.error else ()
             if any(kind.__name__ in bases for kind in kinds):
                 return
-            raise CallFailed(
-                failed.cause, f"expected {names}\ngot       another exception\n\n{failed}", failed.error
-            ) from None
-        raise CallFailed(Cause.WRONG, f"expected {names}\ngot       no exception")
+            details = replace(failed.details, expected=names, got="another exception" if failed.error else "none")
+            raise CallFailed(failed.cause, details, failed.error) from None
+        raise CallFailed(Cause.WRONG, Details(expected=names, got="no exception"))
+
+    def solution_costs(self, trial: Trial) -> list[dict[str, int]]:
+        """What the kit's solution takes for the metered calls of a test, which it runs; empty for one that was too
+        large to be kept.
+        """
+        costs = [self._reference.run(call).cost if call is not None else None for call, _ in trial.metered]
+        return [cost.figures() if cost is not None else {} for cost in costs]
 
     def _begin(self, test: str) -> Trial:
         self._trial = Trial(test)
@@ -107,6 +115,8 @@ class Submission:
         result = self._runner.run(call)
         if (kept := slim(call)) is not None:
             self._trial.calls.append((kept, self._slim(result)))
+        if call.metered and result.cost is not None:
+            self._trial.metered.append((kept, result.cost))
         return self._checked(result)
 
     def _slim(self, result: Result) -> Result:
@@ -117,59 +127,59 @@ class Submission:
     def _checked(self, result: Result) -> Result:
         if result.broken:
             rules = ", ".join(f"`{rule}`" for rule in result.broken)
-            raise CallFailed(Cause.RULE, f"the rules exclude {rules}, and the code used it", result.error)
+            said = Details(f"the rules exclude {rules}, and the code used it")
+            raise CallFailed(Cause.RULE, said, result.error)
         if result.ended:
-            raise CallFailed(result.ended, result.message)
+            raise CallFailed(result.ended, Details(result.message))
         if result.error:
             raise self._failure(result.error)
         if result.changed:
             names = " and ".join(result.changed)
-            raise CallFailed(
-                Cause.WRONG,
-                f"your code changed {names} in place\n\nhint: work on a copy, such as `x.clone()` or `list(x)`",
-            )
+            hint = "work on a copy, such as `x.clone()` or `list(x)`"
+            raise CallFailed(Cause.WRONG, Details(f"your code changed {names} in place", hint=hint))
         return result
 
     def _failure(self, error: RemoteError) -> Exception:
         if error.kind == "stub" and error.function in self._runner.source.stubs:  # as seen here, not as claimed there
             return Waiting(error.function)
         if error.kind == "memory":
-            return CallFailed(Cause.OUT_OF_MEMORY, trace(error) + "\n\nit asked for more memory than it may use", error)
+            said = Details("your code asked for more memory than it may use", trace=trace(error))
+            return CallFailed(Cause.OUT_OF_MEMORY, said, error)
         if error.kind == "exit":
-            return CallFailed(Cause.CRASHED, f"your code called `sys.exit`\n\n{trace(error)}", error)
+            return CallFailed(Cause.CRASHED, Details("your code called `sys.exit`", trace=trace(error)), error)
         if error.kind == "unsendable":
-            return CallFailed(Cause.FLOOD, f"the result cannot be taken over: {error.text}", error)
-        if missing := self._missing(error):
-            return CallFailed(Cause.MISSING, missing, error)
-        return CallFailed(Cause.RAISED, trace(error) + self._signatures(error), error)
+            return CallFailed(Cause.FLOOD, Details(f"the result cannot be taken over: {error.text}"), error)
+        if absent := self._missing(error):
+            return CallFailed(Cause.MISSING, absent, error)
+        return CallFailed(Cause.RAISED, self._signatures(error) or Details(trace=trace(error)), error)
 
-    def _missing(self, error: RemoteError) -> str:
+    def _missing(self, error: RemoteError) -> Details | None:
         if error.type != "AttributeError" or error.frames:
-            return ""
+            return None
         for part in self._parts:
             if f"`{part.name}`" in error.text or f"'{part.name}'" in error.text:
-                return missing_message(part.name, self._file)
-        return ""
+                return missing(part.name, self._file)
+        return None
 
-    def _signatures(self, error: RemoteError) -> str:
+    def _signatures(self, error: RemoteError) -> Details | None:
         """Both signatures, where the call itself did not fit."""
         if error.type != "TypeError" or error.frames:
-            return ""
+            return None
         for part in self._parts:
             for name, signature in (part.stubs | {part.name: part.signature}).items():
                 if re.search(rf"(?<![\w.]){re.escape(name)}\(\)", error.text):
-                    return f"\n\nexpected  {signature}\ngot       {self._file.signature(name)[:MOST_SIGNATURE]}"
-        return ""
+                    return Details(trace(error), expected=signature, got=self._file.signature(name)[:MOST_SIGNATURE])
+        return None
 
 
-def missing_message(name: str, file: Answer) -> str:
+def missing(name: str, file: Answer) -> Details:
     """What to say when a part is not in the file: what is, and what is near."""
     found = sorted(file.definitions())
     near = difflib.get_close_matches(name, found, n=1, cutoff=0.6)
     if near:
-        return f"there is no `{name}` in {file.path.name}; found `{near[0]}`\n\nhint: rename it to `{name}`"
+        return Details(f"there is no `{name}` in {file.path.name}; found `{near[0]}`", hint=f"rename it to `{name}`")
     listed = ", ".join(f"`{n}`" for n in found[:8]) or "no function or class"
-    return f"there is no `{name}` in {file.path.name}; found {listed}"
+    return Details(f"there is no `{name}` in {file.path.name}; found {listed}")
 
 
 def trace(error: RemoteError) -> str:

@@ -25,9 +25,8 @@ WORDS = {
     Status.OUT_OF_MEMORY: "out of memory",
     Status.CRASHED: "crashed",
 }
-PLAINEST = ("examples", "values", "gradients", "edge_cases", "stability", "performance")
+PLAINEST = ("examples", "values", "gradients", "edge_cases", "stability", "properties", "performance")
 EXAMPLES = "examples"  # what belongs to no part: the statement's worked examples
-IDLE = (Cause.WAITING, Cause.NO_GPU, Cause.NOT_RUN)  # nothing was found wrong
 OUTPUT_LINES, VERBOSE_LINES = 12, 200
 ALSO = 8  # other failing tests shown when not verbose
 
@@ -63,6 +62,12 @@ def render(
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
+def outcome(verdict: Verdict) -> str:
+    """How it went and the points, in a few words."""
+    points = f", {verdict.points} of {plural(verdict.max_points, 'point')}" if verdict.max_points else ""
+    return WORDS[verdict.status] + points
+
+
 def status_line(verdict: Verdict, width: int = 80) -> str:
     """One line: how it went, the points, and under which circumstances."""
     colour = good if verdict.passed else warn if verdict.status in (Status.PARTIAL, Status.NOT_STARTED) else bad
@@ -94,7 +99,7 @@ def _state(own: Tests) -> str:
         return good("passed")
     if all(test.cause is Cause.WAITING for test in own):
         return warn("not started")
-    wrong = [test for test in own if _is_wrong(test)]
+    wrong = [test for test in own if test.wrong]
     idle = [test for test in own if test.outcome is not Outcome.PASSED and test not in wrong]
     passed = sum(test.outcome is Outcome.PASSED for test in own)
     counts: list[tuple[int, str, Callable[[str], str]]] = [
@@ -113,10 +118,6 @@ def _rules(verdict: Verdict, width: int) -> str:
     return "\n".join(blocks)
 
 
-def _is_wrong(test: TestResult) -> bool:
-    return test.outcome is not Outcome.PASSED and test.cause not in IDLE and test.outcome is not Outcome.SKIPPED
-
-
 def _function(test: TestResult) -> str:
     return test.name.split("[", 1)[0]
 
@@ -130,7 +131,8 @@ def _title(test: TestResult) -> str:
     return (test.title or _function(test)).removesuffix(_parameters(test)).rstrip()
 
 
-def _about(test: TestResult) -> str:
+def about(test: TestResult) -> str:
+    """The title, and which case of it."""
     return f"{_title(test)} {_parameters(test)}".rstrip()
 
 
@@ -139,7 +141,7 @@ def plainest_first(tests: Tests) -> list[TestResult]:
 
     Where several parts fail, those of the first of them come before: others may fail for it alone.
     """
-    wrong = [test for test in tests if _is_wrong(test)]
+    wrong = [test for test in tests if test.wrong]
     failing = {test.part for test in wrong if test.category != EXAMPLES}
     root = next((test.part for test in tests if test.part in failing), None) if len(failing) > 1 else None
 
@@ -168,7 +170,7 @@ def _failures(verdict: Verdict, width: int, verbose: bool) -> list[str]:
 
 def _in_full(test: TestResult, width: int) -> str:
     where = ", ".join(filter(None, [test.part, plural(test.max_points, "point")]))
-    head = paragraph("failed: ", f"{_about(test)} ({where})", width)
+    head = paragraph("failed: ", f"{about(test)} ({where})", width)
     message = indent(test.message, 4, width) if test.message.strip() else ""
     return "\n".join(filter(None, [bad(head), message]))
 
@@ -189,8 +191,8 @@ def _also(groups: Sequence[Tests], width: int) -> str:
     lines = []
     for group in groups[:ALSO]:
         count = f" ({plural(len(group), 'case')})" if len(group) > 1 else ""
-        about = _title(group[0]) if count else _about(group[0])
-        lines.append(cut(f"{group[0].part or EXAMPLES}: {about}{count}", width - 2))
+        title = _title(group[0]) if count else about(group[0])
+        lines.append(cut(f"{group[0].part or EXAMPLES}: {title}{count}", width - 2))
     if not lines:
         return ""
     if len(groups) > ALSO:
@@ -237,7 +239,7 @@ def _idle(tests: Tests, width: int) -> str:
 
 def _passes(tests: Tests, width: int) -> str:
     passed = [test for test in tests if test.outcome is Outcome.PASSED]
-    lines = [cut(f"  {t.part or EXAMPLES}: {_about(t)}", width) for t in passed]
+    lines = [cut(f"  {t.part or EXAMPLES}: {about(t)}", width) for t in passed]
     return "\n".join(["passed:", *lines]) if lines else ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 
+from grader import place
 from grader.sandbox.inside import forbidden
 from grader.verdict import BrokenRule
 
@@ -22,9 +23,11 @@ def check(text: str, tree: ast.Module, rules: tuple[str, ...]) -> list[BrokenRul
     for node in nodes:
         for name in _used(node, aliases, bound):
             if rule := _excluded(name, excluded):
-                line = getattr(node, "lineno", 0)
-                source = lines[line - 1].strip()[:200] if 0 < line <= len(lines) else ""
-                found.setdefault((line, rule), BrokenRule(rule, line, source))
+                assert isinstance(node, ast.stmt | ast.expr)  # what uses a name
+                where = place.of_node(lines, node)
+                source = lines[where.line - 1].strip()[:200] if where.line <= len(lines) else ""
+                broken = BrokenRule(rule, where.line, source, where.column, where.end_line)
+                found.setdefault((where.line, rule), broken)
     return sorted(found.values(), key=lambda broken: broken.line)
 
 

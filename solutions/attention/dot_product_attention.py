@@ -38,7 +38,8 @@ and heads go at once: the number of operators depends on neither, nor on the num
 
 Rules: no ready-made attention (`scaled_dot_product_attention`, `nn.MultiheadAttention`, `nn.Transformer*`); softmax is
 allowed. No tensor of more bytes than the logits, or the inputs in float32; `attention_gradients` uses the formulas
-and builds no graph. Arguments are left as they are, and results share no memory with them.
+and builds no graph, also where its inputs want gradients. Arguments are left as they are, and results share no memory
+with them.
 
 >>> causal_mask(2, 4)
 tensor([[ True,  True,  True, False],
@@ -137,6 +138,7 @@ def dot_product_attention(
     ### END SOLUTION
 
 
+@torch.no_grad()
 def attention_gradients(
     upstream: torch.Tensor,
     query: torch.Tensor,

@@ -62,8 +62,9 @@ Conventions:
 - Time is axis 1. L is 1 or more and need not be a power of 2, nor a multiple of `chunk_size`. K is 2 or more.
 - A state given as None is zeros. Returned states are those after the last token, and continue the sequence.
 - `a` may hold any real or complex numbers, 0 among them, whose products do not overflow.
-- The selective scan of bfloat16 or float16 inputs is computed in float32: its state is float32, and y is rounded once,
-  to the type of `u`. All else is computed in the type of the inputs.
+- The selective scan of bfloat16 or float16 inputs, or of these and float32 mixed, is computed in float32, in a block,
+  too: its state is float32, and y is rounded once, to the type of `u`. All else is computed in the type of the inputs.
+- Arguments are left as they are, and results are new tensors, which later calls leave alone.
 - Nothing overflows on the way: the softplus is right for arguments of 1000, $\gamma^L$ may underflow, and
   $\sqrt{1 - r^2}$ is right to rounding where r is near 1.
 
@@ -143,7 +144,7 @@ def parallel_scan(a: torch.Tensor, b: torch.Tensor, h: torch.Tensor | None = Non
         b = torch.cat([a[:, :1] * h[:, None] + b[:, :1], b[:, 1:]], dim=1)
     L = b.shape[1]
     if L == 1:
-        return b
+        return b.clone()
     # pairs of neighbours are half as many steps, whose states are every other state
     pairs = combine((a[:, :-1:2], b[:, :-1:2]), (a[:, 1::2], b[:, 1::2]))  # (B, L // 2, ...)
     every_other = parallel_scan(*pairs)

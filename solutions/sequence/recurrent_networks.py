@@ -47,12 +47,14 @@ Conventions:
 - Time stands first: `x` is `(T, B, D)`, T is 1 or more. A state is a tuple of tensors `(B, H)`: `(h,)` or `(h, c)`.
 - `weights` is `(W_ih, W_hh, b_ih, b_hh)` of shapes `(G H, D)`, `(G H, H)`, `(G H,)`, `(G H,)`; G, the number of
   blocks, is 1 for the RNN, 4 for the LSTM and 3 for the GRU.
-- Results have the type of the inputs. Arguments are left as they are, but for the weights' `grad` in `truncated_bptt`.
+- Results have the type of the inputs, and float64 is computed in float64. They are new tensors, which later calls
+  leave alone. Arguments are left as they are, but for the weights' `grad` in `truncated_bptt`.
 - Inputs to a gate may be as large as $\pm 1000$: results and gradients stay right.
 
 Cost: a layer makes one matrix product for all inputs and one for each step, with all gates in it, and a step has at
 most 40 operators. `lstm_backward` makes at most two products a step, one forward and one back, and those of the
-gradients of inputs and weights once for all steps, with at most 130 operators a step.
+gradients of inputs and weights once for all steps, with at most 130 operators a step. In neither has a tensor more
+numbers than twice the gates of all steps, $2\,T B G H$, or twice the weights.
 
 Rules: no `torch.nn.RNN`, `LSTM` or `GRU`, nor their cells or functions; no autograd in `lstm_backward`.
 
@@ -80,7 +82,7 @@ A sequence of three steps, and its gradients when the last output is the loss:
 >>> dx.flatten(), dW_hh.flatten()
 (tensor([0.1271, 0.1845, 0.1067]), tensor([0.0122, 0.0142, 0.0467, 0.0261]))
 
-A step back halves the gradient here, and takes a quarter more where the state is 0.5:
+A step back halves the gradient here, and where the state is 0.5 leaves three quarters of that half:
 
 >>> h = torch.tensor([0.9, 0.0, 0.5]).reshape(3, 1, 1)
 >>> gradient_norms(h, torch.tensor([[0.5]]), torch.tensor([[8.0]])).flatten()

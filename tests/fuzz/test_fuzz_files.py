@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from grader import catalog, source
 from grader.errors import SubmissionError
 from grader.order import Order
-from grader.remote.submission import missing_message
+from grader.remote.submission import missing
 from grader.sandbox import rules
 from grader.verdict import Status
 
@@ -37,7 +37,7 @@ def look_through(file, data: bytes) -> None:
         assert all(line >= 1 for line in submission.stubs().values())
         for name in [*submission.definitions(), "nowhere"]:
             assert submission.signature(name)
-            assert missing_message(name, submission)
+            assert missing(name, submission).headline
         for broken in rules.check(submission.text, submission.tree, FORBIDDEN):
             assert broken.line >= 1
         source.diff(submission.text, SOLUTIONS[0])

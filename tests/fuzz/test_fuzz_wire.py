@@ -12,8 +12,8 @@ from effort import effort, mutated_bytes
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from grader.compare import Opaque
 from grader.sandbox.inside import wire
+from grader.values import Opaque
 
 LEAVES = st.one_of(
     st.none(), st.booleans(), st.integers(-(10**60), 10**60), st.floats(), st.complex_numbers(), st.text(max_size=9),

@@ -63,7 +63,7 @@ def test_the_suite_follows_torch(name, hyper):
     params = [torch.nn.Parameter(p.clone()) for p in start]
     groups = [{"params": [p], **own} for p, own in zip(params, settings, strict=True)]
     theirs = getattr(torch.optim, name)(groups, **hyper)
-    for step, expected in zip(grads, suite.oracle(name, start, grads, hyper, settings), strict=True):
+    for step, expected in zip(grads, suite.oracle(name, start, grads, hyper, own=settings), strict=True):
         for p, g in zip(params, step, strict=True):
             p.grad = g
         theirs.step()

@@ -5,15 +5,13 @@ import torch
 
 from grader.compare import assert_close, assert_equal
 from grader.cost import assert_cost, assert_growth
-from grader.probes import gradients, rounded, vjp
+from grader.probes import rounded, vjp
 from grader.properties import (
     EVERY_FUNCTION,
-    any_layout,
     case,
-    computes_in_the_inputs_type,
     given,
     holds,
-    no_state_between_calls,
+    is_differentiable,
     rounds_once,
     type_follows,
 )
@@ -191,17 +189,6 @@ class TestGradients:
         expected = explicit_gradients(query, key, value, upstream, **call)[1]
         assert_close(got, expected, what="(dQ, dK, dV)", dtype=F64)
 
-    @FUNCTION
-    @pytest.mark.points(2)
-    @EACH_KIND
-    def test_autograd(self, submission, draw, kind):
-        """autograd goes through the tiled forward and backward"""
-        query, key, value = tokens(draw)
-        upstream = upstream_of(draw, query, value)
-        got = submission.run(gradients, "flash_attention", [query, key, value], upstream, **KINDS[kind], **TILES)
-        expected = explicit_gradients(query, key, value, upstream, **KINDS[kind])
-        assert_close(got, expected, what="(output, gradients of [query, key, value])", dtype=F64)
-
 
 class TestStability:
     @COMBINE
@@ -347,12 +334,6 @@ def tile_calls(draw):
     return [given(query, key, 3, 7, mask=PADDING, causal=True, scale=0.7), given(*tokens(draw, 4, 9)[:2], 0, 4)]
 
 
-def differentiated(draw):
-    """All tensors that autograd's function sees."""
-    query, key, value = tokens(draw)
-    return [given("flash_attention", [query, key, value], upstream_of(draw, query, value), **ALL)]
-
-
 TestProperties = holds(
     case("combine", pairs_of, *EVERY_FUNCTION, expect=combined),
     case(
@@ -374,18 +355,10 @@ TestProperties = holds(
     case(
         "FlashAttention",
         calls,
+        *EVERY_FUNCTION,
+        is_differentiable,
         type_follows(2),
         expect=lambda *arguments, **how: explicit(*arguments, **how)[0],
-        target="flash_attention",
-    ),
-    case(
-        "FlashAttention",
-        differentiated,
-        any_layout,
-        no_state_between_calls,
-        computes_in_the_inputs_type,
-        of=gradients,
-        expect=lambda name, leaves, upstream, **how: explicit_gradients(*leaves, upstream, **how),
         target="flash_attention",
     ),
 )

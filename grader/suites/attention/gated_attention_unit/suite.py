@@ -5,7 +5,7 @@ import torch
 
 from grader.compare import assert_close, assert_equal
 from grader.cost import assert_cost, assert_growth
-from grader.probes import applied_gradients, gradients, layout, loaded, rounded, several, vjp
+from grader.probes import layout, loaded, rounded, several
 from grader.properties import (
     EVERY_FUNCTION,
     EVERY_MODULE,
@@ -14,6 +14,7 @@ from grader.properties import (
     computes_in_the_inputs_type,
     given,
     holds,
+    is_differentiable,
     no_state_between_calls,
     on,
     rounds_once,
@@ -22,12 +23,6 @@ from grader.properties import (
 from grader.suite import probe
 
 # --- probes ---
-
-
-@probe
-def both(module, name, arguments, upstream, ways, *rest):
-    """The output, and what reaches each of the arguments, in several ways."""
-    return [gradients(module, name, arguments, upstream, *rest, **how) for how in ways]
 
 
 @probe
@@ -145,15 +140,6 @@ class Form:
         """The positional argument after the values, if there is one."""
         return (chunk,) if self.chunked else ()
 
-    def gradients(self, arguments, upstream, ways, *rest):
-        """As the probe, of the oracle."""
-        results = []
-        for how in ways:
-            leaves = [x.clone().requires_grad_() for x in arguments]
-            y = self.oracle(*leaves, *rest, **how)
-            results.append((y.detach(), vjp([y], leaves, [upstream])))
-        return results
-
 
 QUADRATIC = Form("quadratic_attention", 2, quadratic, False)
 GLOBAL = Form("global_attention", 2, across, True)
@@ -264,32 +250,6 @@ class TestValues:
         assert_equal(got, expected, what="shapes of the parameters, [quadratic, mixed]")
 
 
-class TestGradients:
-    @FORMS
-    @pytest.mark.points(2)
-    def test_gradients(self, submission, draw, form):
-        """queries, keys and values get the gradients of the explicit sums, padding included"""
-        arguments, upstream = form.tokens(draw), draw.normal(B, T, E, dtype=F64)
-        ways = [{"mask": HOLES, "causal": causal} for causal in (False, True)]
-        got = submission.run(both, form.name, arguments, upstream, ways, *form.rest())
-        expected = form.gradients(arguments, upstream, ways, *form.rest())
-        assert_close(got, expected, what="[(output, gradients of queries, keys and values), the same for causal]")
-
-    @UNIT
-    @pytest.mark.parametrize("chunk", [None, C], ids=["quadratic", "mixed"])
-    def test_unit_gradients(self, submission, draw, chunk):
-        """the input and all parameters get gradients"""
-        state, x = parameters(draw, 4 if chunk else 2), draw.normal(B, T, D, dtype=F64)
-        upstream = draw.normal(B, T, D, dtype=F64)
-        got = submission.run(
-            applied_gradients, "GatedAttentionUnit", {**SIZES, "chunk_size": chunk}, state, [x], upstream, causal=True
-        )
-        leaves = [y.clone().requires_grad_() for y in (x, *state.values())]
-        y = unit(dict(zip(state, leaves[1:], strict=True)), chunk, leaves[0], causal=True)
-        expected = y.detach(), vjp([y], leaves, [upstream])
-        assert_close(got, expected, what="(output, gradients of [x, *parameters])")
-
-
 class TestStability:
     @pytest.mark.part("earlier_sums")
     def test_large_chunk(self, submission, draw):
@@ -325,12 +285,10 @@ class TestStability:
 class TestEdgeCases:
     @FORMS
     def test_no_key(self, submission, draw, form):
-        """a query that sees no key gets 0, and gradients of 0"""
-        arguments, upstream = form.tokens(draw), draw.normal(B, T, E, dtype=F64)
-        ways = [{"mask": SPARSE, "causal": causal} for causal in (False, True)]
-        got = submission.run(both, form.name, arguments, upstream, ways, *form.rest())
-        expected = form.gradients(arguments, upstream, ways, *form.rest())
-        assert_close(got, expected, what="[(output, gradients of queries, keys and values), the same for causal]")
+        """a query that sees no key gets 0"""
+        calls = [((*form.tokens(draw), *form.rest()), {"mask": SPARSE, "causal": causal}) for causal in (False, True)]
+        got = submission.run(several, form.name, calls)
+        assert_close(got, [form.oracle(*call, **how) for call, how in calls], what="[output, causal output]")
 
     @FORMS
     @pytest.mark.points(2)
@@ -359,12 +317,13 @@ class TestEdgeCases:
 
 
 def form_calls(form):
-    """Two axes before the tokens, with a mask; many tokens; and one, with no axis before it."""
+    """Two axes before the tokens, with a mask; rows without a key; many tokens; and one, with no axis before it."""
 
     def drawn(draw):
         mask = torch.stack([HOLES, ~HOLES, HOLES.flip(-1)], dim=1)
         return [
             given(*form.tokens(draw, shape=(B, 3)), *form.rest(), mask=mask, causal=True),
+            given(*form.tokens(draw), *form.rest(), mask=SPARSE, causal=True),
             given(*form.tokens(draw, 60), *form.rest(20)),
             given(*form.tokens(draw, 1, shape=()), *form.rest(), causal=True),
         ]
@@ -410,13 +369,35 @@ TestProperties = holds(
         expect=sums_before,
     ),
     *(
-        case(form.name, form_calls(form), *EVERY_FUNCTION, rounds_once, type_follows(form.heads), expect=form.oracle)
+        case(
+            form.name,
+            form_calls(form),
+            *EVERY_FUNCTION,
+            is_differentiable,
+            rounds_once,
+            type_follows(form.heads),
+            expect=form.oracle,
+        )
         for form in (QUADRATIC, GLOBAL, MIXED)
     ),
     case(
-        "GatedAttentionUnit", unit_calls(2, None), *EVERY_MODULE, made=loaded_unit, expect=unit, name="quadratic unit"
+        "GatedAttentionUnit",
+        unit_calls(2, None),
+        *EVERY_MODULE,
+        is_differentiable,
+        made=loaded_unit,
+        expect=unit,
+        name="quadratic unit",
     ),
-    case("GatedAttentionUnit", unit_calls(4, C), *EVERY_MODULE, made=loaded_unit, expect=unit, name="mixed unit"),
+    case(
+        "GatedAttentionUnit",
+        unit_calls(4, C),
+        *EVERY_MODULE,
+        is_differentiable,
+        made=loaded_unit,
+        expect=unit,
+        name="mixed unit",
+    ),
 )
 
 

@@ -11,6 +11,7 @@ from grader.properties import (
     case,
     given,
     holds,
+    is_differentiable,
     rounds_once,
     type_follows,
 )
@@ -38,14 +39,6 @@ def output_gradients(module, name, q, k, v, upstream, **call):
     """The output, and what reaches q, k and v when `upstream` arrives at it."""
     leaves = [x.detach().requires_grad_() for x in (q, k, v)]
     return back(output_of(getattr(module, name)(*leaves, **call)), leaves, upstream)
-
-
-@probe
-def gradients_through_state(module, name, arguments, upstream, **call):
-    """What reaches q, k, v, S and z when `upstream` arrives at the output and at the new S and z."""
-    q, k, v, S, z = leaves = [x.clone().requires_grad_() for x in arguments]
-    y, state = getattr(module, name)(q, k, v, state=(S, z), **call)
-    return vjp([y, *state], leaves, upstream)
 
 
 @probe
@@ -230,41 +223,6 @@ class TestGradients:
         expected = [upstream * inverse, -(upstream * numerator).sum(dim=-1, keepdim=True) * inverse**2]
         assert_close(got, expected, what="[gradient of numerator, of denominator]")
 
-    @SEQUENCES
-    @pytest.mark.points(2)
-    def test_gradients(self, submission, draw, name):
-        """queries, keys and values get the gradients of the explicit formula, padding included"""
-        (q, k, v), upstream = tokens(draw), draw.normal(B, H, T, M, dtype=F64)
-        causal = name == "causal_linear_attention"
-        call = {"chunk_size": 4} if causal else {}
-        got = submission.run(output_gradients, name, q, k, v, upstream, mask=HOLES, **call)
-        expected = explicit_gradients(q, k, v, upstream, mask=HOLES, causal=causal)
-        assert_close(got, expected, what="(output, gradients of [q, k, v])")
-
-    @pytest.mark.parametrize(
-        ("name", "length"),
-        [
-            pytest.param("causal_linear_attention", T, marks=pytest.mark.part("causal_linear_attention"), id="causal"),
-            pytest.param("linear_attention_step", 1, marks=pytest.mark.part("linear_attention_step"), id="step"),
-        ],
-    )
-    def test_gradients_through_state(self, submission, draw, name, length):
-        """gradients flow out of the new state and into the old one"""
-        arguments = [*tokens(draw, length), *past(draw)]
-        upstream = [draw.normal(*shape, dtype=F64) for shape in ((B, H, length, M), (B, H, D, M), (B, H, D))]
-        leaves = [x.clone().requires_grad_() for x in arguments]
-        q, k, v, S, z = leaves
-        total = [a + b for a, b in zip((S, z), summed(k, v), strict=True)]
-        expected = vjp([explicit(q, k, v, causal=True, state=(S, z)), *total], leaves, upstream)
-        call = {"chunk_size": 4}
-        if name == "linear_attention_step":
-            call = {}
-            arguments = [x.squeeze(2) for x in arguments[:3]] + arguments[3:]
-            upstream = [upstream[0].squeeze(2), *upstream[1:]]
-            expected = [x.squeeze(2) for x in expected[:3]] + expected[3:]
-        got = submission.run(gradients_through_state, name, arguments, upstream, **call)
-        assert_close(got, expected, what="gradients of [q, k, v, S, z]")
-
 
 class TestStability:
     @pytest.mark.part("feature_map")
@@ -383,6 +341,7 @@ TestProperties = holds(
         "linear_attention",
         lambda draw: [given(*tokens(draw), HOLES), given(*tokens(draw, 60))],
         *EVERY_FUNCTION,
+        is_differentiable,
         rounds_once,
         type_follows(2),
         expect=explicit,
@@ -391,10 +350,18 @@ TestProperties = holds(
         "causal_linear_attention",
         causal_calls,
         *EVERY_FUNCTION,
+        is_differentiable,
         rounds_once(wide=(1, 2), kept=("state",)),
         expect=goes_on,
     ),
-    case("linear_attention_step", step_calls, *EVERY_FUNCTION, rounds_once(wide=(1, 2), kept=(3,)), expect=goes_on),
+    case(
+        "linear_attention_step",
+        step_calls,
+        *EVERY_FUNCTION,
+        is_differentiable,
+        rounds_once(wide=(1, 2), kept=(3,)),
+        expect=goes_on,
+    ),
 )
 
 

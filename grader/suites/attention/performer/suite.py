@@ -14,6 +14,7 @@ from grader.properties import (
     case,
     given,
     holds,
+    is_differentiable,
     rounds_once,
 )
 from grader.suite import probe
@@ -252,37 +253,6 @@ class TestValues:
         assert_close(got, torch.softmax(scores, dim=-1) @ v, what="output", rtol=0, atol=0.02, reason=reason)
 
 
-class TestGradients:
-    @EITHER
-    def test_features_gradient(self, submission, draw, name):
-        """features send gradients back to x"""
-        x, directions = draw.normal(B, T, D, dtype=F64), draw.normal(F, D, dtype=F64)
-        upstream = draw.normal(B, T, F * (1 + (name == "trigonometric_features")), dtype=F64)
-        got = submission.run(gradients, name, [x], upstream, directions)
-        expected = expected_gradients(lambda x: ORACLES[name](x, directions), [x], upstream)
-        assert_close(got, expected, what="(features, [gradient of x])")
-
-    @STABILISE
-    def test_stabilise_gradient(self, submission, draw):
-        """the maxima are constants"""
-        log_q, log_k = 3 * draw.normal(B, H, L, F, dtype=F64), 3 * draw.normal(B, H, T, F, dtype=F64)
-        upstream = [draw.normal(B, H, L, F, dtype=F64), draw.normal(B, H, T, F, dtype=F64)]
-        got = submission.run(gradients, "stabilise", [log_q, log_k], upstream)
-        expected = expected_gradients(stabilised, [log_q, log_k], upstream)
-        assert_close(got, expected, what="([features], gradients of [log_q, log_k])")
-
-    @BOTH
-    @pytest.mark.points(2)
-    def test_gradients(self, submission, draw, name):
-        """queries, keys and values get the gradients of the explicit formula"""
-        *leaves, directions = tokens(draw)
-        upstream = draw.normal(B, H, T, M, dtype=F64)
-        causal = name == "causal_favor_attention"
-        got = submission.run(gradients, name, leaves, upstream, directions, **({"chunk_size": 4} if causal else {}))
-        expected = expected_gradients(lambda *x: explicit(*x, directions, causal), leaves, upstream)
-        assert_close(got, expected, what="(output, gradients of [q, k, v])")
-
-
 class TestStability:
     @VARIANCES
     @pytest.mark.points(2)
@@ -433,8 +403,8 @@ TestProperties = holds(
         *EVERY_FUNCTION[1:],
         expect=gram_schmidt,
     ),
-    case("log_features", features_of, *EVERY_FUNCTION, expect=positive),
-    case("trigonometric_features", features_of, *EVERY_FUNCTION, expect=trigonometric),
+    case("log_features", features_of, *EVERY_FUNCTION, is_differentiable(0), expect=positive),
+    case("trigonometric_features", features_of, *EVERY_FUNCTION, is_differentiable(0), expect=trigonometric),
     case(
         "kernel_variances",
         lambda draw: [given(*(draw.normal(*s, D, dtype=F64) / 2 for _ in "xy"), 3) for s in ((T,), (2, 3))],
@@ -445,10 +415,18 @@ TestProperties = holds(
         "stabilise",
         lambda draw: [given(*(3 * draw.normal(*s, n, F, dtype=F64) for n in (L, T))) for s in ((B, H), ())],
         *EVERY_FUNCTION,
+        is_differentiable,
         expect=stabilised,
     ),
-    case("favor_attention", favor_calls(), *EVERY_FUNCTION, rounds_once, expect=explicit),
-    case("causal_favor_attention", favor_calls(4), *EVERY_FUNCTION, rounds_once, expect=causally),
+    case("favor_attention", favor_calls(), *EVERY_FUNCTION, is_differentiable(0, 1, 2), rounds_once, expect=explicit),
+    case(
+        "causal_favor_attention",
+        favor_calls(4),
+        *EVERY_FUNCTION,
+        is_differentiable(0, 1, 2),
+        rounds_once,
+        expect=causally,
+    ),
 )
 
 

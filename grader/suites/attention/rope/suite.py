@@ -5,13 +5,13 @@ import torch
 
 from grader.compare import assert_close, assert_equal, assert_that
 from grader.cost import assert_cost, assert_growth
-from grader.probes import gradients, vjp
 from grader.properties import (
     EVERY_FUNCTION,
     any_layout,
     case,
     given,
     holds,
+    is_differentiable,
     no_state_between_calls,
     on,
     rounds_once,
@@ -39,14 +39,6 @@ def rotated_often(module, settings, calls):
     """Several calls, `(x, offset)`, of the same RotaryEmbedding, in order."""
     rope = embedding(module, settings, calls[0][0])
     return [rope(x, offset=offset) for x, offset in calls]
-
-
-@probe
-def rotated_gradient(module, settings, x, upstream, offset):
-    """What reaches `x` when `upstream` arrives at the output."""
-    rope = embedding(module, settings, x)
-    x = x.clone().requires_grad_()
-    return vjp([rope(x, offset=offset)], [x], [upstream])[0]
 
 
 @probe
@@ -280,24 +272,6 @@ class TestValues:
         assert_close(got, image(height, width, theta), what="(cos, sin)", dtype=F64)
 
 
-class TestGradients:
-    @ROTATIONS
-    def test_rotation_gradient(self, submission, draw, name):
-        """the gradient is the upstream one, rotated back; features that pass through pass it through"""
-        x, upstream = draw.normal(2, 3, 7, 11, dtype=F64), draw.normal(2, 3, 7, 11, dtype=F64)
-        cos, sin, angles = tables(draw, 7, 4)
-        _, (got,) = submission.run(gradients, name, [x], upstream, cos, sin)
-        assert_close(got, turn(upstream, -angles, name == "rotate_interleaved"), what="gradient of x")
-
-    @pytest.mark.part("RotaryEmbedding")
-    def test_embedding_gradient(self, submission, draw):
-        """gradients flow through a RotaryEmbedding"""
-        x, upstream = draw.normal(2, 3, 7, 10, dtype=F64), draw.normal(2, 3, 7, 10, dtype=F64)
-        got = submission.run(rotated_gradient, SETTINGS["half-split"], x, upstream, 4)
-        expected = embed(SETTINGS["half-split"], upstream, -torch.arange(4, 11))
-        assert_close(got, expected, what="gradient of x")
-
-
 class TestStability:
     @pytest.mark.part("frequencies")
     def test_frequencies_by_default(self, submission):
@@ -466,8 +440,22 @@ TestProperties = holds(
         *EVERY_FUNCTION,
         expect=lambda positions, theta: tuple(f(positions[..., None] * theta) for f in (torch.cos, torch.sin)),
     ),
-    case("rotate_half_split", rotations, *EVERY_FUNCTION, rounds_once(kept=(1, 2)), expect=turned(False)),
-    case("rotate_interleaved", rotations, *EVERY_FUNCTION, rounds_once(kept=(1, 2)), expect=turned(True)),
+    case(
+        "rotate_half_split",
+        rotations,
+        *EVERY_FUNCTION,
+        is_differentiable(0),
+        rounds_once(kept=(1, 2)),
+        expect=turned(False),
+    ),
+    case(
+        "rotate_interleaved",
+        rotations,
+        *EVERY_FUNCTION,
+        is_differentiable(0),
+        rounds_once(kept=(1, 2)),
+        expect=turned(True),
+    ),
     case(
         "to_half_split",
         lambda draw: [given(draw.normal(30, 5, dtype=F64), 3, 6), given(draw.normal(8, dtype=F64), 2)],
@@ -484,7 +472,16 @@ TestProperties = holds(
         expect=counted,
     ),
     *(
-        case("RotaryEmbedding", tokens(kind), *EVERY_FUNCTION, rounds_once, made=embedding, expect=embedded, name=kind)
+        case(
+            "RotaryEmbedding",
+            tokens(kind),
+            *EVERY_FUNCTION,
+            is_differentiable,
+            rounds_once,
+            made=embedding,
+            expect=embedded,
+            name=kind,
+        )
         for kind in ("half-split", "partial-interleaved")
     ),
     case(

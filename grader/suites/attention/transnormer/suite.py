@@ -5,13 +5,14 @@ import torch
 
 from grader.compare import assert_close, assert_equal
 from grader.cost import assert_cost, assert_growth
-from grader.probes import applied_gradients, back, gradients, layout, loaded, rounded, several
+from grader.probes import back, gradients, layout, loaded, rounded, several
 from grader.properties import (
     EVERY_FUNCTION,
     EVERY_MODULE,
     case,
     given,
     holds,
+    is_differentiable,
     on,
     rounds_once,
     type_follows,
@@ -19,12 +20,6 @@ from grader.properties import (
 from grader.suite import probe
 
 # --- probes ---
-
-
-@probe
-def both_gradients(module, name, arguments, upstream, **how):
-    """As `gradients`, for all tokens and for causal attention."""
-    return [gradients(module, name, arguments, upstream, causal=causal, **how) for causal in (False, True)]
 
 
 @probe
@@ -278,38 +273,6 @@ class TestGradients:
         got = submission.run(gradients, "rms_norm", [x], upstream, eps=1e-2)
         assert_close(got, explicit_gradients(scaled, [x], upstream, 1e-2), what="(output, [gradient of x])")
 
-    @NORM
-    @pytest.mark.points(2)
-    def test_norm_attention_gradients(self, submission, draw):
-        """queries, keys and values get the gradients of the explicit form"""
-        arguments, upstream = tokens(draw), draw.normal(B, T, H * M, dtype=F64)
-        got = submission.run(both_gradients, "norm_attention", arguments, upstream, chunk_size=4)
-        expected = [explicit_gradients(norm, arguments, upstream, causal) for causal in (False, True)]
-        assert_close(got, expected, what="(output, gradients of [q, k, v]) of [all tokens, causal]")
-
-    @DIAG
-    def test_diag_attention_gradients(self, submission, draw):
-        """queries, keys and values get the gradients of the explicit form"""
-        arguments, upstream = tokens(draw), draw.normal(B, T, H * M, dtype=F64)
-        got = submission.run(both_gradients, "diag_attention", arguments, upstream, size=W)
-        expected = [explicit_gradients(diag, arguments, upstream, W, causal) for causal in (False, True)]
-        assert_close(got, expected, what="(output, gradients of [q, k, v]) of [all tokens, causal]")
-
-    @STACK
-    def test_stack_gradients(self, submission, draw):
-        """the input and the parameters of every layer get gradients"""
-        states, x = [parameters(draw) for _ in range(2)], draw.normal(B, T, E, dtype=F64)
-        upstream, sizes = draw.normal(B, T, E, dtype=F64), {**LAYER, "diag": 1, "norm": 1, "size": W}
-        got = submission.run(applied_gradients, "TransNormer", sizes, stacked(states), [x], upstream, causal=True)
-        names = list(states[0])
-
-        def form(x, *weights):
-            halves = weights[: len(names)], weights[len(names) :]
-            return stack([dict(zip(names, half, strict=True)) for half in halves], H, [W, None], x, True)
-
-        expected = explicit_gradients(form, [x, *(p for state in states for p in state.values())], upstream)
-        assert_close(got, expected, what="(output, gradients of [x, *parameters])")
-
 
 class TestStability:
     @GRADIENT
@@ -467,6 +430,7 @@ TestProperties = holds(
         "norm_attention",
         lambda draw: [given(*tokens(draw), causal=True, chunk_size=4, eps=0.5), given(*tokens(draw, 40))],
         *EVERY_FUNCTION,
+        is_differentiable,
         rounds_once,
         type_follows(2),
         expect=lambda q, k, v, chunk_size=64, **how: norm(q, k, v, **how),
@@ -475,6 +439,7 @@ TestProperties = holds(
         "diag_attention",
         lambda draw: [given(*tokens(draw), W, causal=True), given(*tokens(draw, 50), 32)],
         *EVERY_FUNCTION,
+        is_differentiable,
         rounds_once,
         type_follows(2),
         expect=diag,
@@ -484,6 +449,7 @@ TestProperties = holds(
             "TransNormerLayer",
             network_calls("TransNormerLayer", {"size": size}),
             *EVERY_MODULE,
+            is_differentiable,
             made=loaded,
             expect=lambda name, sizes, state, x, causal=False: layer(state, H, sizes["size"], x, causal),
             name=f"{kind} layer",
@@ -494,6 +460,7 @@ TestProperties = holds(
         "TransNormer",
         network_calls("TransNormer", {"diag": 1, "norm": 1, "size": W}),
         *EVERY_MODULE,
+        is_differentiable,
         made=loaded,
         expect=whole_stack,
     ),

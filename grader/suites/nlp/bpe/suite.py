@@ -664,6 +664,7 @@ TestProperties = holds(
         lambda random: [given(f"{random.choice('abc')}<z>b<a>", ["<z>", "<a>"]), given("ab", [])],
         any_sequence(1),
         result_is_new,
+        expect=cut,
     ),
     case(
         "Tokenizer",

@@ -196,6 +196,10 @@ def occurrences(sentences, n):
     return grams
 
 
+def padded(sentence, n):
+    return [BOS] * (n - 1) + list(sentence) + [EOS]
+
+
 def table_of(sentences, n):
     """The same as context -> word -> count, for contexts of every length below n."""
     grams = Counter(gram[start:] for gram in occurrences(sentences, n) for start in range(n))
@@ -743,7 +747,13 @@ TestProperties = holds(
         any_sequence(0),
         result_is_new,
     ),
-    case("pad", lambda random: [given(random.sample(WORDS, n), n) for n in (3, 1)], any_sequence(0), result_is_new),
+    case(
+        "pad",
+        lambda random: [given(random.sample(WORDS, n), n) for n in (3, 1)],
+        any_sequence(0),
+        result_is_new,
+        expect=padded,
+    ),
     case("count_ngrams", two_corpora(2), any_iterable(0), result_is_new, no_state_between_calls, expect=table_of),
     *(
         case(name, questions_to(name), no_state_between_calls, made=asked, target=f"{name}.estimate")
@@ -767,7 +777,13 @@ TestProperties = holds(
         case(name, with_sentences(name, *rest), any_sequence(4), of=with_toy)
         for name, rest in (("log_probabilities", ()), ("is_plausible", (-3.0,)))
     ),
-    case("perplexity", with_sentences("perplexity"), any_iterable(4), of=with_toy),
+    case(
+        "perplexity",
+        with_sentences("perplexity"),
+        any_iterable(4),
+        of=with_toy,
+        expect=lambda name, table, vocabulary, n, sentences: toy_perplexity(table, sentences),
+    ),
     case(
         "sample",
         lambda random: [given("sample", toy_table(random), TOY_VOCABULARY, 3, [random.random() for _ in range(4)])],

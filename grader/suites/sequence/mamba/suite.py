@@ -5,19 +5,21 @@ import torch
 
 from grader.compare import assert_close, assert_equal, assert_that
 from grader.cost import assert_cost, assert_growth
-from grader.probes import vjp
+from grader.probes import back, gradients, loaded, several, vjp
+from grader.properties import (
+    EVERY_FUNCTION,
+    EVERY_MODULE,
+    case,
+    empty_and_single,
+    given,
+    holds,
+    on,
+    rounds_once,
+    type_follows,
+)
 from grader.suite import probe
 
 # --- probes ---
-
-
-@probe
-def gradients(module, name, tensors, upstream, *rest):
-    """What reaches the tensors when `upstream` arrives at the results of a function of the module."""
-    leaves = [x.clone().requires_grad_() for x in tensors]
-    results = getattr(module, name)(*leaves, *rest)
-    results = [results] if torch.is_tensor(results) else results
-    return vjp([torch.view_as_real(y) if y.is_complex() else y for y in results], leaves, upstream)
 
 
 @probe
@@ -37,34 +39,9 @@ def scans_in_parts(module, a, b, cut):
 
 
 @probe
-def scans_of_lengths(module, a, b, h, lengths):
-    """The scans of the first 1, 2, 3, ... steps."""
-    return [module.parallel_scan(a[:, :length], b[:, :length], h) for length in lengths]
-
-
-@probe
-def both_starts(module, name, arguments, state):
-    """The results from zeros, and from a state."""
-    return [tuple(getattr(module, name)(*arguments)), tuple(getattr(module, name)(*arguments, state))]
-
-
-@probe
-def chunked(module, arguments, sizes):
-    """The chunked scan with several sizes of a chunk."""
-    return [module.chunked_scan(*arguments, chunk_size=size) for size in sizes]
-
-
-@probe
 def two_scans(module, arguments, size):
     """The sequential and the chunked scan."""
     return module.selective_scan(*arguments), module.chunked_scan(*arguments, chunk_size=size)
-
-
-@probe
-def rounded(module, name, inputs):
-    """The types of y and of the state, and their values in float64, for each of several inputs."""
-    results = [getattr(module, name)(*arguments) for arguments in inputs]
-    return [([y.dtype, h.dtype], [y.double(), h.double()]) for y, h in results]
 
 
 @probe
@@ -78,55 +55,59 @@ def conv_in_parts(module, x, weight, bias, cuts):
 
 
 @probe
-def block_of(module, sizes, weights):
+def block_of(module, weights):
     """A block with given weights."""
-    made = module.MambaBlock(*sizes).to(weights["D"].dtype)
-    made.load_state_dict(weights)
-    return made
+    inner, dim = weights["out_proj.weight"].shape[::-1]
+    states, kernel, rank = (weights[name].shape[1] for name in ("A_log", "conv_weight", "dt_proj.weight"))
+    settings = dict(dim=dim, inner=inner, states=states, kernel=kernel, rank=rank)
+    return loaded(module, "MambaBlock", settings, weights)
 
 
 @probe
-def run_block(module, sizes, weights, x, state=None, mask=None):
-    """A block's outputs and state."""
-    with torch.no_grad():
-        return block_of(module, sizes, weights)(x, state, mask)
+def step_of(module, weights):
+    """A block's method for single tokens."""
+    return block_of(module, weights).step
 
 
 @probe
-def block_gradients(module, sizes, weights, x, state, upstream):
+def real(y, mask):
+    """Outputs with zeros at padding, where they may be anything."""
+    return y if mask is None else torch.where(mask[..., None], y, 0)
+
+
+@probe
+def run_block(module, weights, x, state=None, mask=None):
+    """A block's outputs, zeros at padding, and its state."""
+    y, state = block_of(module, weights)(x, state, mask)
+    return real(y, mask), state
+
+
+@probe
+def block_gradients(module, weights, x, state, mask, upstream):
     """What reaches x, the state and all parameters."""
-    made = block_of(module, sizes, weights)
-    x, *state = leaves = [y.clone().requires_grad_() for y in (x, *state)]
-    y, last = made(x, tuple(state))
+    made = block_of(module, weights)
+    x, *state = leaves = [y.detach().requires_grad_() for y in (x, *state)]
+    y, last = made(x, tuple(state) or None, mask)
     names = dict(made.named_parameters())
-    return vjp([y, *last], [*leaves, *(names[name] for name in sorted(names))], upstream)
+    return vjp([real(y, mask), *last], [*leaves, *(names[name] for name in sorted(names))], upstream)
 
 
 @probe
-def padded_gradients(module, sizes, weights, x, mask, upstream):
-    """What reaches x and all parameters from the outputs of a padded batch."""
-    made, x = block_of(module, sizes, weights), x.clone().requires_grad_()
-    names = dict(made.named_parameters())
-    return vjp([made(x, None, mask)[0]], [x, *(names[name] for name in sorted(names))], [upstream])
-
-
-@probe
-def decoded(module, sizes, weights, x, prompt):
-    """A prompt, and then step by step: all outputs and the last state."""
-    made = block_of(module, sizes, weights)
-    with torch.no_grad():
-        y, state = made(x[:, :prompt])
-        outputs = [y]
-        for t in range(prompt, x.shape[1]):
-            y, state = made.step(x[:, t], state)
-            outputs.append(y[:, None])
+def decoded(module, weights, x, prompt, mask=None):
+    """A prompt, and then step by step: all outputs, zeros at padding, and the last state."""
+    made = block_of(module, weights)
+    y, state = made(x[:, :prompt], None, mask)
+    outputs = [real(y, mask)]
+    for t in range(prompt, x.shape[1]):
+        y, state = made.step(x[:, t], state)
+        outputs.append(y[:, None])
     return torch.cat(outputs, dim=1), state
 
 
 @probe
-def last_step(module, meter, sizes, weights, x):
+def last_step(module, meter, weights, x):
     """The cost of the last step; all others have gone before. Returns how many numbers the state has then."""
-    made = block_of(module, sizes, weights)
+    made = block_of(module, weights)
     with torch.no_grad():
         _, state = made(x[:, :2])
         for t in range(2, x.shape[1] - 1):
@@ -140,7 +121,6 @@ def last_step(module, meter, sizes, weights, x):
 
 F64, C128 = torch.float64, torch.complex128
 BATCH, L, K, N, E, DIM, R, H, M = 2, 11, 3, 4, 5, 6, 7, 3, 8
-SIZES = (DIM, E, N, K, R)
 
 
 def scanned(a, b, h=None):
@@ -152,7 +132,12 @@ def scanned(a, b, h=None):
     return torch.stack(states, dim=1)
 
 
-def selective(u, delta, A, B, C, D, h=None):
+def discrete(u, delta, A, B):
+    """The steps a and b of a selective scan."""
+    return torch.exp(torch.einsum("...e,en->...en", delta, A)), torch.einsum("...e,...n->...en", delta * u, B)
+
+
+def selective(u, delta, A, B, C, D, h=None, chunk_size=64):
     """y and the last state as sums over all earlier tokens, each with its decay in one exponential."""
     time = delta.cumsum(dim=1)  # (B, L, E)
     seen = torch.ones(u.shape[1], u.shape[1], dtype=torch.bool).tril()[:, :, None]
@@ -177,18 +162,29 @@ def silu(x):
     return x / (1 + (-x).exp())
 
 
-def blocked(weights, x, state=None):
-    """y and the state of a block."""
+def blocked(weights, x, state=None, mask=None):
+    """y, zeros at padding, and the state of a block: each prompt by itself where there is padding."""
+    if mask is not None:
+        alone = [blocked(weights, row[seen][None]) for row, seen in zip(x, mask, strict=True)]
+        y = [torch.nn.functional.pad(y, (0, 0, x.shape[1] - y.shape[1], 0)) for y, _ in alone]
+        return torch.cat(y), tuple(torch.cat(parts) for parts in zip(*(last for _, last in alone), strict=True))
     conv_state, h = state or (None, None)
+    channels, rank, states = len(weights["D"]), weights["dt_proj.weight"].shape[1], weights["A_log"].shape[1]
     inner = x @ weights["in_proj.weight"].T
-    u, conv_state = convolved(inner[..., :E], weights["conv_weight"], weights["conv_bias"], conv_state)
+    u, conv_state = convolved(inner[..., :channels], weights["conv_weight"], weights["conv_bias"], conv_state)
     u = silu(u)
-    made = u @ weights["x_proj.weight"].T
-    delta = made[..., :R] @ weights["dt_proj.weight"].T + weights["dt_proj.bias"]
+    delta, B, C = (u @ weights["x_proj.weight"].T).split([rank, states, states], dim=-1)
+    delta = delta @ weights["dt_proj.weight"].T + weights["dt_proj.bias"]
     delta = torch.logaddexp(delta, torch.zeros_like(delta))
-    B, C = made[..., R : R + N], made[..., R + N :]
     y, h = selective(u, delta, -weights["A_log"].exp(), B, C, weights["D"], h)
-    return (y * silu(inner[..., E:])) @ weights["out_proj.weight"].T, (conv_state, h)
+    return (y * silu(inner[..., channels:])) @ weights["out_proj.weight"].T, (conv_state, h)
+
+
+def going_on(weights, x, prompt, mask=None):
+    """What `decoded` gives: all of x is one prompt."""
+    if mask is not None:
+        mask = torch.nn.functional.pad(mask, (0, x.shape[1] - prompt), value=True)
+    return blocked(weights, x, None, mask)
 
 
 def retained(q, k, v, gamma, S=None):
@@ -217,74 +213,74 @@ def lru_of(u, nu, theta, B, C, D, x=None):
     return torch.einsum("hn,bln->blh", C, states).real + D * u, states[:, -1]
 
 
-def tokens(draw, length=L, dtype=F64, channels=E, states=N):
+def tokens(draw, length=L, dtype=F64, channels=E, states=N, batch=BATCH):
     """u, delta, A, B, C, D."""
     return [
-        draw.normal(BATCH, length, channels).to(dtype),
-        draw.uniform(BATCH, length, channels, low=0.1, high=1.5).to(dtype),
+        draw.normal(batch, length, channels).to(dtype),
+        draw.uniform(batch, length, channels, low=0.1, high=1.5).to(dtype),
         -draw.uniform(channels, states, low=0.2, high=1.5).to(dtype),
-        draw.normal(BATCH, length, states).to(dtype),
-        draw.normal(BATCH, length, states).to(dtype),
+        draw.normal(batch, length, states).to(dtype),
+        draw.normal(batch, length, states).to(dtype),
         draw.normal(channels).to(dtype),
     ]
 
 
-def weights_of(draw, dtype=F64):
+def weights_of(draw, dtype=F64, dim=DIM, inner=E, states=N, kernel=K, rank=R):
     """The parameters of a block."""
     shapes = {
-        "in_proj.weight": (2 * E, DIM),
-        "conv_weight": (E, K),
-        "conv_bias": (E,),
-        "x_proj.weight": (R + 2 * N, E),
-        "dt_proj.weight": (E, R),
-        "dt_proj.bias": (E,),
-        "A_log": (E, N),
-        "D": (E,),
-        "out_proj.weight": (DIM, E),
+        "in_proj.weight": (2 * inner, dim),
+        "conv_weight": (inner, kernel),
+        "conv_bias": (inner,),
+        "x_proj.weight": (rank + 2 * states, inner),
+        "dt_proj.weight": (inner, rank),
+        "dt_proj.bias": (inner,),
+        "A_log": (inner, states),
+        "D": (inner,),
+        "out_proj.weight": (dim, inner),
     }
     return {name: (0.6 * draw.normal(*shape)).to(dtype) for name, shape in shapes.items()}
 
 
-def block_state(draw):
+def block_state(draw, batch=BATCH):
     """A state of a block."""
-    return draw.normal(BATCH, K - 1, E, dtype=F64), draw.normal(BATCH, E, N, dtype=F64)
+    return draw.normal(batch, K - 1, E, dtype=F64), draw.normal(batch, E, N, dtype=F64)
 
 
-def heads(draw, length=L, dtype=F64):
+def heads(draw, length=L, sizes=(BATCH, H, N, M)):
     """q, k, v and gamma."""
-    shapes = ((BATCH, length, H, N), (BATCH, length, H, N), (BATCH, length, H, M))
-    return [*(draw.normal(*shape).to(dtype) for shape in shapes), draw.uniform(H, low=0.5, high=0.95).to(dtype)]
+    batch, count, keys, values = sizes
+    shapes = ((batch, length, count, size) for size in (keys, keys, values))
+    return [*(draw.normal(*shape, dtype=F64) for shape in shapes), draw.uniform(count, low=0.5, high=0.95, dtype=F64)]
 
 
 def complex_of(draw, *shape, dtype=C128):
     return torch.complex(draw.normal(*shape, dtype=F64), draw.normal(*shape, dtype=F64)).to(dtype)
 
 
-def unit(draw, length=L):
+def unit(draw, length=L, sizes=(BATCH, H, N)):
     """u, nu, theta, B, C, D."""
+    batch, width, states = sizes
     return [
-        draw.normal(BATCH, length, H, dtype=F64),
-        draw.uniform(N, low=-3, high=0, dtype=F64),
-        draw.uniform(N, low=-2, high=1, dtype=F64),
-        complex_of(draw, N, H),
-        complex_of(draw, H, N),
-        draw.normal(H, dtype=F64),
+        draw.normal(batch, length, width, dtype=F64),
+        draw.uniform(states, low=-3, high=0, dtype=F64),
+        draw.uniform(states, low=-2, high=1, dtype=F64),
+        complex_of(draw, states, width),
+        complex_of(draw, width, states),
+        draw.normal(width, dtype=F64),
     ]
 
 
 def expected_gradients(function, tensors, upstream):
-    """As the probe `gradients`, of an oracle."""
+    """As the shared probe `gradients`, of an oracle."""
     leaves = [x.clone().requires_grad_() for x in tensors]
-    results = function(*leaves)
-    results = [results] if torch.is_tensor(results) else results
-    return vjp([torch.view_as_real(y) if y.is_complex() else y for y in results], leaves, upstream)
+    return back(function(*leaves), leaves, upstream)
 
 
 def upstream_of(draw, results):
-    """Random gradients in the shapes of results."""
-    results = [results] if torch.is_tensor(results) else results
-    shapes = [(*y.shape, 2) if y.is_complex() else y.shape for y in results]
-    return [draw.normal(*shape, dtype=F64) for shape in shapes]
+    """Random gradients in the form of results, pairs for complex ones."""
+    if torch.is_tensor(results):
+        return draw.normal(*results.shape, *[2] * results.is_complex(), dtype=F64)
+    return [upstream_of(draw, y) for y in results]
 
 
 GIVEN = pytest.mark.parametrize("given", [False, True], ids=["from zeros", "from a state"])
@@ -320,8 +316,7 @@ class TestValues:
     def test_discretisation(self, submission, draw):
         """A is held, and the input is delta B u"""
         u, delta, A, B, *_ = tokens(draw)
-        expected = torch.exp(torch.einsum("ble,en->blen", delta, A)), (delta * u)[..., None] * B[:, :, None]
-        assert_close(submission.discretise(u, delta, A, B), expected, what="(a, b)", dtype=F64)
+        assert_close(submission.discretise(u, delta, A, B), discrete(u, delta, A, B), what="(a, b)", dtype=F64)
 
     @SCANS
     @GIVEN
@@ -346,7 +341,7 @@ class TestValues:
         """the last tap meets the present input, and the state holds the last inputs"""
         x, weight, bias = draw.normal(BATCH, L, E, dtype=F64), draw.normal(E, K, dtype=F64), draw.normal(E, dtype=F64)
         arguments, state = [x, weight, bias], draw.normal(BATCH, K - 1, E, dtype=F64)
-        got = submission.run(both_starts, "causal_conv", arguments, state)
+        got = submission.run(several, "causal_conv", [(arguments, {}), ([*arguments, state], {})])
         expected = [convolved(*arguments), convolved(*arguments, state)]
         assert_close(got, expected, what="[(y, state) from zeros, from a state]", dtype=F64)
 
@@ -357,7 +352,7 @@ class TestValues:
         """the block is the paper's, from a state as well"""
         weights, x = weights_of(draw), draw.normal(BATCH, L, DIM, dtype=F64)
         state = block_state(draw) if given else None
-        got = submission.run(run_block, SIZES, weights, x, state)
+        got = submission.run(run_block, weights, x, state)
         assert_close(got, blocked(weights, x, state), what="(y, state)", dtype=F64)
 
     @pytest.mark.part("MambaBlock")
@@ -365,7 +360,7 @@ class TestValues:
     def test_decoding(self, submission, draw):
         """a prompt and then single steps give what the whole sequence gives, outputs and state"""
         weights, x = weights_of(draw), draw.normal(BATCH, 7, DIM, dtype=F64)
-        got = submission.run(decoded, SIZES, weights, x, 3)
+        got = submission.run(decoded, weights, x, 3)
         assert_close(got, blocked(weights, x), what="(all y, last state)", dtype=F64)
 
     @pytest.mark.part("retention")
@@ -388,7 +383,7 @@ class TestValues:
     def test_lru(self, submission, draw):
         """the linear recurrent unit: a complex state with scaled inputs, from zeros or not, and real outputs"""
         arguments, x = unit(draw), complex_of(draw, BATCH, N)
-        got = submission.run(both_starts, "lru", arguments, x)
+        got = submission.run(several, "lru", [(arguments, {}), ([*arguments, x], {})])
         assert_close(
             got, [lru_of(*arguments), lru_of(*arguments, x)], what="[(y, last state) from zeros, from a state]"
         )
@@ -406,7 +401,7 @@ class TestGradients:
         ]
         upstream = upstream_of(draw, scanned(*tensors))
         got = submission.run(gradients, "parallel_scan", tensors, upstream)
-        assert_close(got, expected_gradients(scanned, tensors, upstream), what="gradients of [a, b, h]")
+        assert_close(got, expected_gradients(scanned, tensors, upstream), what="(states, gradients of [a, b, h])")
 
     @SCANS
     def test_selective_gradients(self, submission, draw, name):
@@ -416,7 +411,7 @@ class TestGradients:
         sizes = [3] if name == "chunked_scan" else []
         got = submission.run(gradients, name, tensors, upstream, *sizes)
         expected = expected_gradients(selective, tensors, upstream)
-        assert_close(got, expected, what="gradients of [u, delta, A, B, C, D, h]")
+        assert_close(got, expected, what="([y, last state], gradients of [u, delta, A, B, C, D, h])")
 
     @pytest.mark.part("causal_conv")
     def test_conv_gradients(self, submission, draw):
@@ -425,44 +420,29 @@ class TestGradients:
         tensors = [draw.normal(*shape, dtype=F64) for shape in shapes]
         upstream = upstream_of(draw, convolved(*tensors))
         got = submission.run(gradients, "causal_conv", tensors, upstream)
-        assert_close(
-            got, expected_gradients(convolved, tensors, upstream), what="gradients of [x, weight, bias, state]"
-        )
+        expected = expected_gradients(convolved, tensors, upstream)
+        assert_close(got, expected, what="([y, last inputs], gradients of [x, weight, bias, state])")
 
     @pytest.mark.part("MambaBlock")
     @pytest.mark.points(2)
-    def test_block_gradients(self, submission, draw):
-        """gradients reach the input, the state and every parameter"""
-        weights, x, state = weights_of(draw), draw.normal(BATCH, 5, DIM, dtype=F64), block_state(draw)
+    @pytest.mark.parametrize("padded", [False, True], ids=["from a state", "with padding"])
+    def test_block_gradients(self, submission, draw, padded):
+        """gradients reach the input, the state and every parameter, and padding gets none"""
+        weights, x = weights_of(draw), draw.normal(BATCH, 5, DIM, dtype=F64)
+        state, mask = ([], torch.arange(5) >= torch.tensor([[0], [2]])) if padded else (block_state(draw), None)
         names = sorted(weights)
 
-        def flat(x, conv_state, h, *parameters):
-            y, last = blocked(dict(zip(names, parameters, strict=True)), x, (conv_state, h))
+        def flat(x, *others):
+            start, parameters = others[: len(state)], others[len(state) :]
+            y, last = blocked(dict(zip(names, parameters, strict=True)), x, start, mask)
             return y, *last
 
-        tensors = [x, *state, *(weights[name] for name in names)]
-        upstream = upstream_of(draw, flat(*tensors))
-        got = submission.run(block_gradients, SIZES, weights, x, state, upstream)
-        expected = expected_gradients(flat, tensors, upstream)
+        leaves = [y.clone().requires_grad_() for y in (x, *state, *(weights[name] for name in names))]
+        results = flat(*leaves)
+        upstream = upstream_of(draw, results)
+        got = submission.run(block_gradients, weights, x, state, mask, upstream)
+        expected = vjp(results, leaves, upstream)
         assert_close(got, expected, what=f"gradients of [x, *state, {', '.join(names)}]")
-
-    @pytest.mark.part("MambaBlock")
-    def test_padding_gradients(self, submission, draw):
-        """with padding, real tokens and parameters get their gradients, and padding gets none"""
-        weights, x = weights_of(draw), draw.normal(BATCH, 5, DIM, dtype=F64)
-        upstream = draw.normal(BATCH, 5, DIM, dtype=F64)
-        mask = torch.arange(5) >= torch.tensor([[0], [2]])
-        upstream[~mask] = 0
-        names = sorted(weights)
-
-        def flat(x, *parameters):
-            given = dict(zip(names, parameters, strict=True))
-            alone = [blocked(given, x[:1])[0], blocked(given, x[1:, 2:])[0]]
-            return torch.cat([alone[0], torch.cat([0 * x[1:, :2], alone[1]], dim=1)])
-
-        got = submission.run(padded_gradients, SIZES, weights, x, mask, upstream)
-        expected = expected_gradients(flat, [x, *(weights[name] for name in names)], [upstream])
-        assert_close(got, expected, what=f"gradients of [x, {', '.join(names)}]")
 
     @pytest.mark.part("retention")
     def test_retention_gradients(self, submission, draw):
@@ -470,7 +450,8 @@ class TestGradients:
         tensors = [*heads(draw, 7), draw.normal(BATCH, H, N, M, dtype=F64)]
         upstream = upstream_of(draw, retained(*tensors))
         got = submission.run(gradients, "retention", tensors, upstream)
-        assert_close(got, expected_gradients(retained, tensors, upstream), what="gradients of [q, k, v, gamma, S]")
+        expected = expected_gradients(retained, tensors, upstream)
+        assert_close(got, expected, what="([o, last state], gradients of [q, k, v, gamma, S])")
 
     @pytest.mark.part("lru")
     def test_lru_gradients(self, submission, draw):
@@ -479,7 +460,7 @@ class TestGradients:
         upstream = upstream_of(draw, lru_of(*tensors))
         got = submission.run(gradients, "lru", tensors, upstream)
         expected = expected_gradients(lru_of, tensors, upstream)
-        assert_close(got, expected, what="gradients of [u, nu, theta, B, C, D, x]")
+        assert_close(got, expected, what="([y, last state], gradients of [u, nu, theta, B, C, D, x])")
 
 
 class TestStability:
@@ -492,18 +473,6 @@ class TestStability:
         assert_close(submission.parallel_scan(a, b), scanned(a, b), what="all states", dtype=F64)
 
     @SCANS
-    def test_half_precision(self, submission, draw, name):
-        """bfloat16 and float16 are computed in float32: y is rounded once, and the state is float32"""
-        halves = [torch.bfloat16, torch.float16]
-        inputs = [tokens(draw, dtype=dtype) for dtype in halves]
-        for dtype, arguments, (types, got) in zip(halves, inputs, submission.run(rounded, name, inputs), strict=True):
-            assert_equal(types, [dtype, torch.float32], what=f"types of (y, last state) for {dtype}")
-            y, h = selective(*(x.double() for x in arguments))
-            assert_close(got[1], h, what="last state", rtol=1e-5, atol=1e-5, reason="roundings to float32 are allowed")
-            rtol = torch.finfo(dtype).eps
-            assert_close(got[0], y, what="y", rtol=rtol, atol=1e-5, reason=f"one rounding to {dtype} is allowed")
-
-    @SCANS
     def test_large_steps(self, submission, draw, name):
         """steps of 10000 forget everything before: results and gradients stay finite and right"""
         tensors = tokens(draw, 6)
@@ -511,17 +480,29 @@ class TestStability:
         upstream = upstream_of(draw, selective(*tensors))
         got = submission.run(gradients, name, tensors, upstream)
         expected = expected_gradients(selective, tensors, upstream)
-        assert_close(got, expected, what="gradients of [u, delta, A, B, C, D]")
+        assert_close(got, expected, what="([y, last state], gradients of [u, delta, A, B, C, D])")
 
     @pytest.mark.part("MambaBlock")
     def test_softplus(self, submission, draw):
         """steps far beyond where the exponential overflows are right, in float32"""
         weights, x = weights_of(draw), draw.normal(BATCH, L, DIM, dtype=F64)
         weights["dt_proj.bias"][:2] = torch.tensor([1000.0, -1000.0])
-        got = submission.run(run_block, SIZES, {k: w.float() for k, w in weights.items()}, x.float())
+        got = submission.run(run_block, {k: w.float() for k, w in weights.items()}, x.float())
         y, _ = blocked(weights, x)
         reason = "a step of 1000 scales the rounding of what it multiplies"
         assert_close(got[0].double() / 1000, y / 1000, what="y / 1000", rtol=1e-4, atol=1e-5, reason=reason)
+
+    @pytest.mark.part("MambaBlock")
+    def test_half_block(self, submission, draw):
+        """a bfloat16 block gives bfloat16, and keeps its state h in float32"""
+        weights, x = weights_of(draw, torch.bfloat16), draw.normal(BATCH, L, DIM, dtype=torch.bfloat16)
+        y, (conv_state, h) = submission.run(decoded, weights, x, 3)
+        kinds = [torch.bfloat16, torch.bfloat16, torch.float32]
+        assert_equal([y.dtype, conv_state.dtype, h.dtype], kinds, what="types of y and the state's two parts")
+        exact = going_on({name: w.double() for name, w in weights.items()}, x.double(), 3)
+        reason = "the roundings of u, delta, B and C to bfloat16 are allowed"
+        got = y.double(), (conv_state.double(), h.double())
+        assert_close(got, exact, what="(all y, last state)", rtol=0.05, atol=0.1, reason=reason)
 
     @pytest.mark.part("retention")
     def test_strong_decay(self, submission, draw):
@@ -550,13 +531,10 @@ class TestEdgeCases:
     def test_lengths(self, submission, draw):
         """any length will do, powers of 2 or not"""
         lengths = [1, 2, 3, 4, 6, 8, 9, 15]
-        a, b, h = (
-            draw.normal(BATCH, 15, E, dtype=F64),
-            draw.normal(BATCH, 15, E, dtype=F64),
-            draw.normal(BATCH, E).double(),
-        )
+        a, b, h = (draw.normal(*shape, dtype=F64) for shape in ((BATCH, 15, E), (BATCH, 15, E), (BATCH, E)))
         expected = [scanned(a, b, h)[:, :length] for length in lengths]
-        assert_close(submission.run(scans_of_lengths, a, b, h, lengths), expected, what=f"states for L in {lengths}")
+        got = submission.run(several, "parallel_scan", [((a[:, :n], b[:, :n], h), {}) for n in lengths])
+        assert_close(got, expected, what=f"states for L in {lengths}")
 
     @pytest.mark.part("parallel_scan")
     def test_parts(self, submission, draw):
@@ -571,16 +549,8 @@ class TestEdgeCases:
         """chunks of one, chunks that divide L or not, and one chunk that is longer"""
         sizes = [1, 5, 11, 64]
         arguments = [*tokens(draw), draw.normal(BATCH, E, N, dtype=F64)]
-        expected = [selective(*arguments)] * len(sizes)
-        assert_close(submission.run(chunked, arguments, sizes), expected, what=f"(y, state) for chunks of {sizes}")
-
-    @SCANS
-    def test_one_token(self, submission, draw, name):
-        """a sequence of one token, with an expanded state and inputs that lie in memory in another order"""
-        u, delta, A, B, C, D = tokens(draw, 1)
-        arguments = [u, delta, A.T.contiguous().T, B, C, D, draw.normal(1, E, N, dtype=F64).expand(BATCH, E, N)]
-        got = getattr(submission, name)(*arguments)
-        assert_close(got, selective(*arguments), what="(y, last state)", dtype=F64)
+        got = submission.run(several, "chunked_scan", [(arguments, {"chunk_size": size}) for size in sizes])
+        assert_close(got, [selective(*arguments)] * len(sizes), what=f"(y, state) for chunks of {sizes}")
 
     @pytest.mark.part("causal_conv")
     @pytest.mark.points(2)
@@ -596,19 +566,163 @@ class TestEdgeCases:
         """prompts padded on the left give what they give alone: outputs and states"""
         weights, x = weights_of(draw), draw.normal(BATCH, L, DIM, dtype=F64)
         mask = torch.arange(L) >= torch.tensor([[0], [4]])
-        y, state = submission.run(run_block, SIZES, weights, x, None, mask)
-        alone = [blocked(weights, x[:1]), blocked(weights, x[1:, 4:])]
-        got = y[:1], y[1:, 4:]
-        assert_close(got, tuple(y for y, _ in alone), what="y of each prompt's real tokens", dtype=F64)
-        expected = tuple(torch.cat(parts) for parts in zip(*(last for _, last in alone), strict=True))
-        assert_close(state, expected, what="state", dtype=F64)
+        got = submission.run(run_block, weights, x, None, mask)
+        assert_close(got, blocked(weights, x, None, mask), what="(y of real tokens, state)", dtype=F64)
 
     @pytest.mark.part("MambaBlock")
-    def test_short_prompt(self, submission, draw):
-        """a prompt of one token, shorter than the taps, and steps from there"""
-        weights, x = weights_of(draw), draw.normal(BATCH, 4, DIM, dtype=F64)
-        got = submission.run(decoded, SIZES, weights, x, 1)
-        assert_close(got, blocked(weights, x), what="(all y, last state)", dtype=F64)
+    @pytest.mark.points(2)
+    @pytest.mark.parametrize("lengths", [[1], [2], [4, 1], [2, 6, 3]], ids=str)
+    def test_padding_and_steps(self, submission, draw, lengths):
+        """one padded prompt or several, also with fewer tokens than taps, and steps from there"""
+        weights, prompt = weights_of(draw, kernel=4), max(4, *lengths)
+        mask = torch.arange(prompt) >= prompt - torch.tensor(lengths)[:, None]
+        x = draw.normal(len(lengths), prompt + 3, DIM, dtype=F64)
+        x[:, :prompt][~mask] *= 50
+        got = submission.run(decoded, weights, x, prompt, mask)
+        assert_close(got, going_on(weights, x, prompt, mask), what="(y of real tokens, last state)", dtype=F64)
+
+
+def calls_of(make, *sizes, **how):
+    """Calls with the state that comes last in what `make` gives and without it, in turn."""
+
+    def drawn(draw):
+        calls = []
+        for number, size in enumerate(sizes):
+            arguments = make(draw, *size)
+            named = {key: values[number] for key, values in how.items()}
+            calls.append(given(*arguments[: len(arguments) - number % 2], **named))
+        return calls
+
+    return drawn
+
+
+def steps_of(draw, *shape, make=None):
+    """a, b and a state."""
+    a, b = (make(draw, *shape) if make else draw.normal(*shape, dtype=F64) for _ in range(2))
+    return a, b, b[:, 0] + 1
+
+
+def pairs(draw):
+    """Real and complex steps, and one number."""
+    shapes = (((BATCH, 2, E), None), ((3, 2, 2), complex_of), ((1, 2, 1), None))
+    every = [steps_of(draw, *shape, make=make)[:2] for shape, make in shapes]
+    return [given((a[:, 0], b[:, 0]), (a[:, 1], b[:, 1])) for a, b in every]
+
+
+def scans(draw):
+    """Real and complex steps with more axes and without, and single steps."""
+    real = calls_of(steps_of, (BATCH, L, E, N), (1, 8), (2, 1, 1), (3, 1, 2))
+    return [*real(draw), given(*steps_of(draw, BATCH, 6, E, make=complex_of))]
+
+
+def rows_of(draw):
+    """u, delta, A and B: whole sequences, one token of each, and one token."""
+    whole, few = tokens(draw)[:4], tokens(draw, 1, F64, 2, 1, 3)[:4]
+    u, delta, A, B = tokens(draw, 1, F64, 1, 3, 1)[:4]
+    return [
+        given(*whole),
+        given(*(x[:, 0] if x.ndim == 3 else x for x in few)),
+        given(u[0, 0], delta[0, 0], A, B[0, 0]),
+    ]
+
+
+def from_state(draw, length, channels, states, batch):
+    """The arguments of a selective scan, and a state."""
+    return *tokens(draw, length, F64, channels, states, batch), draw.normal(batch, channels, states, dtype=F64)
+
+
+def taps_of(draw, batch, length, channels, taps):
+    """x, weight, bias, and a state."""
+    shapes = ((batch, length, channels), (channels, taps), (channels,), (batch, taps - 1, channels))
+    return [draw.normal(*shape, dtype=F64) for shape in shapes]
+
+
+def prompts(draw):
+    """The next part of a sequence, a prompt, fewer tokens of one, and a single token."""
+    shapes = ((BATCH, L, DIM), (BATCH, 4, DIM), (1, 2, DIM), (1, 1, DIM))
+    calls = calls_of(lambda draw, *shape: (draw.normal(*shape, dtype=F64), block_state(draw, shape[0])), *shapes)
+    return on((weights_of(draw),), *calls(draw))
+
+
+def single_tokens(draw):
+    """A token of each sequence of a batch, and of one."""
+    return on((weights_of(draw),), *(given(draw.normal(n, DIM, dtype=F64), block_state(draw, n)) for n in (BATCH, 1)))
+
+
+def padded(draw):
+    """Left padding of several prompts, of one, and none."""
+    calls = []
+    for lengths in ([3, 6, 1], [2], [6, 6]):
+        mask = torch.arange(6) >= 6 - torch.tensor(lengths)[:, None]
+        calls.append(given(draw.normal(len(lengths), 6, DIM, dtype=F64), mask=mask))
+    return on((weights_of(draw, kernel=4),), *calls)
+
+
+def smallest(draw):
+    """One of everything, in a block of one channel and one state."""
+    weights = weights_of(draw, dim=1, inner=1, states=1, kernel=2, rank=1)
+    return on((weights,), given(draw.normal(1, 1, 1, dtype=F64)), given(draw.normal(2, 3, 1, dtype=F64)))
+
+
+def one_token(weights, x, state):
+    """y and the state of a step."""
+    y, state = blocked(weights, x[:, None], state)
+    return y[:, 0], state
+
+
+def with_matrices(draw, length, *sizes):
+    """The arguments of retention, and a state."""
+    return *heads(draw, length, sizes), draw.normal(*sizes, dtype=F64)
+
+
+def with_units(draw, length, *sizes):
+    """The arguments of the linear recurrent unit, and a state."""
+    return *unit(draw, length, sizes), complex_of(draw, sizes[0], sizes[2])
+
+
+FUNCTION = (*EVERY_FUNCTION, empty_and_single)
+SCANNED = ((L, E, N, BATCH), (5, 2, 3, 1), (1, 1, 1, 2))
+HALF = rounds_once(wide=(1,), kept=(6,))
+TestProperties = holds(
+    case("combine", pairs, *FUNCTION, expect=lambda one, two: (two[0] * one[0], two[0] * one[1] + two[1])),
+    case("parallel_scan", scans, *FUNCTION, expect=scanned),
+    case("discretise", rows_of, *FUNCTION, expect=discrete),
+    case("selective_scan", calls_of(from_state, *SCANNED), *FUNCTION, HALF, expect=selective),
+    case("chunked_scan", calls_of(from_state, *SCANNED, chunk_size=(4, 5, 1)), *FUNCTION, HALF, expect=selective),
+    *(
+        case(
+            name,
+            lambda draw: [given(*tokens(draw))],
+            type_follows(*places, wide=(1,)),
+            expect=selective,
+            name=f"{name}, {what}",
+        )
+        for name in ("selective_scan", "chunked_scan")
+        for places, what in (((0,), "u alone"), ((0, 1, 3, 4), "all but A and D"))
+    ),
+    case(
+        "causal_conv",
+        calls_of(taps_of, (BATCH, L, E, K), (1, 2, 3, 5), (3, 1, 1, 2), (BATCH, 3, 2, 4), (1, 2, 2, 4)),
+        *FUNCTION,
+        expect=convolved,
+    ),
+    case("MambaBlock", prompts, *EVERY_MODULE, empty_and_single, made=block_of, expect=blocked),
+    case("MambaBlock", padded, *EVERY_FUNCTION, of=run_block, expect=blocked, name="padded block"),
+    case("MambaBlock", smallest, empty_and_single, made=block_of, expect=blocked, name="smallest block"),
+    case("MambaBlock", single_tokens, *FUNCTION, made=step_of, expect=one_token, target="MambaBlock.step", name="step"),
+    case(
+        "retention",
+        calls_of(with_matrices, (L, BATCH, H, N, M), (4, 1, 2, 3, 1), (1, 1, 1, 1, 1), (1, 2, 1, 2, 3)),
+        *FUNCTION,
+        expect=retained,
+    ),
+    case(
+        "lru",
+        calls_of(with_units, (L, BATCH, H, N), (4, 1, 1, 3), (1, 2, 2, 1), (1, 1, 1, 1)),
+        *FUNCTION,
+        expect=lru_of,
+    ),
+)
 
 
 def assert_few(cost, doublings):
@@ -622,9 +736,9 @@ class TestPerformance:
     @pytest.mark.points(3)
     def test_scan_cost(self, submission, draw):
         """the scan has logarithmic depth, and no tensor of L x L"""
-        cost = submission.measure("parallel_scan", draw.uniform(BATCH, 512), draw.normal(BATCH, 512)).cost
+        cost = submission.measure("parallel_scan", draw.uniform(BATCH, 512, 8), draw.normal(BATCH, 512, 8)).cost
         assert_few(cost, 9)
-        at_most = 6 * BATCH * 512 * 4
+        at_most = 6 * BATCH * 512 * 8 * 4
         assert_cost(cost, "largest_bytes", at_most=at_most, why="six numbers for each one of b; L x L are too many")
 
     @pytest.mark.part("selective_scan")
@@ -654,10 +768,20 @@ class TestPerformance:
         """within a chunk the scan is parallel, and only one chunk's states are in memory"""
         long = submission.measure("chunked_scan", *tokens(draw, 512, torch.float32, 3, 2), None, 512).cost
         assert_few(long, 9)
-        short = submission.measure("chunked_scan", *tokens(draw, 256, torch.float32), None, 16).cost
-        at_most = 6 * BATCH * 16 * E * N * 4
-        assert_cost(
-            short, "largest_bytes", at_most=at_most, why="6 times the states of a chunk; those of all 16 are too many"
+        costs = []
+        for length in (128, 256):
+            arguments = tokens(draw, length, torch.float32, 16, 16)
+            costs.append(submission.measure("chunked_scan", *arguments, None, 16).cost)
+        chunk = BATCH * 16 * 16 * 16 * 4
+        why = "6 times the states of a chunk; those of all 16 are too many"
+        assert_cost(costs[1], "largest_bytes", at_most=6 * chunk, why=why)
+        why = "40 for each of 4 doublings and 100 beside, for each of 16 chunks"
+        assert_cost(costs[1], "operators", at_most=16 * (40 * 4 + 100), why=why)
+        more = costs[1].peak_bytes - costs[0].peak_bytes
+        assert_that(
+            more <= 4 * chunk,
+            "the states of at most 4 chunks more in memory for 8 chunks more",
+            got=f"{more / chunk:.3g}",
         )
 
     @pytest.mark.part("causal_conv")
@@ -674,7 +798,7 @@ class TestPerformance:
     def test_step_cost(self, submission, draw):
         """a step costs the same after 3 tokens and after 30, and so does its state"""
         weights, x = weights_of(draw, torch.float32), draw.normal(BATCH, 31, DIM)
-        early, late = (submission.measure(last_step, SIZES, weights, x[:, : n + 1]) for n in (3, 30))
+        early, late = (submission.measure(last_step, weights, x[:, : n + 1]) for n in (3, 30))
         assert_equal(late.value, early.value, what="numbers in the state after 30 tokens, as after 3")
         for metric in ("operators", "flops", "peak_bytes"):
             assert_growth(early.cost, late.cost, metric, at_most=1.0, when="10 times as many tokens have been seen")
@@ -682,11 +806,10 @@ class TestPerformance:
     @pytest.mark.part("retention")
     def test_retention_cost(self, submission, draw):
         """retention is a scan: logarithmic depth, and no tensor of L x L"""
-        shapes = ((BATCH, 512, 3, 2), (BATCH, 512, 3, 2), (BATCH, 512, 3, 4))
-        arguments = [*(draw.normal(*shape) for shape in shapes), draw.uniform(3, low=0.5, high=0.95)]
+        arguments = [x.float() for x in heads(draw, 512, (BATCH, 6, 2, 2))]
         cost = submission.measure("retention", *arguments).cost
         assert_few(cost, 9)
-        at_most = 6 * 512 * BATCH * 3 * 2 * 4 * 4
+        at_most = 6 * 512 * BATCH * 6 * 2 * 2 * 4
         assert_cost(cost, "largest_bytes", at_most=at_most, why="6 times the states; L x L scores are too many")
 
     @pytest.mark.part("lru")

@@ -6,8 +6,20 @@ import pytest
 import torch
 
 from grader.compare import assert_close, assert_equal, assert_that
-from grader.cost import assert_cost
-from grader.probes import vjp
+from grader.cost import assert_cost, assert_growth
+from grader.probes import back, vjp
+from grader.properties import (
+    EVERY_FUNCTION,
+    any_layout,
+    case,
+    computes_in_the_inputs_type,
+    empty_and_single,
+    given,
+    holds,
+    no_state_between_calls,
+    on,
+    result_is_new,
+)
 from grader.suite import probe
 
 # --- probes ---
@@ -16,9 +28,8 @@ from grader.suite import probe
 @probe
 def cell_gradients(module, name, a, state, weights, upstream):
     """The next state, and what reaches a, the state, W_hh and b_hh when `upstream` arrives at it."""
-    leaves = [x.clone().requires_grad_() for x in (a, *state, *weights)]
-    result = getattr(module, name)(leaves[0], tuple(leaves[1:-2]), *leaves[-2:])
-    return [y.detach() for y in result], vjp(result, leaves, upstream)
+    leaves = [x.detach().requires_grad_() for x in (a, *state, *weights)]
+    return back(getattr(module, name)(leaves[0], tuple(leaves[1:-2]), *leaves[-2:]), leaves, upstream)
 
 
 @probe
@@ -31,16 +42,32 @@ def run_layer(module, name, x, weights, state):
 @probe
 def layer_gradients(module, name, x, weights, state, upstream):
     """What reaches x, weights and state when `upstream` arrives at outputs and last state."""
-    leaves = [y.clone().requires_grad_() for y in (x, *weights, *state)]
+    leaves = [y.detach().requires_grad_() for y in (x, *weights, *state)]
     outputs, last = module.layer(getattr(module, name), leaves[0], tuple(leaves[1:5]), tuple(leaves[5:]))
     return vjp([outputs, *last], leaves, upstream)
 
 
 @probe
-def backward(module, x, weights, state, d_outputs, d_state):
-    """The gradients of `lstm_backward` in one list: x, weights, state."""
-    dx, d_weights, d_first = module.lstm_backward(x, weights, state, d_outputs, d_state)
-    return [dx, *d_weights, *d_first]
+def sine(outputs, start):
+    """A loss that is not linear, and depends on the step."""
+    return (outputs.sin() * torch.arange(start + 1, start + 1 + len(outputs)).to(outputs)[:, None, None]).sum()
+
+
+@probe
+def trained_once(module, name, x, weights, state, window):
+    """The gradients of truncated BPTT, and what it returns."""
+    leaves = tuple(w.detach().requires_grad_() for w in weights)
+    total, last = module.truncated_bptt(getattr(module, name), x, leaves, state, window, sine)
+    return [w.grad for w in leaves], total, list(last)
+
+
+@probe
+def trained_cost(module, meter, name, x, weights, state, window):
+    """The loss; truncated BPTT is metered."""
+    leaves = tuple(w.detach().requires_grad_() for w in weights)
+    with meter:
+        total, _ = module.truncated_bptt(getattr(module, name), x, leaves, state, window, sine)
+    return total
 
 
 @probe
@@ -127,7 +154,7 @@ def run(name, x, weights, state, cut=None):
     return torch.stack(outputs), list(state)
 
 
-def sequence(draw, name, length=T, dtype=F64, batch=B, dim=D, hidden=H):
+def sequence(draw, name, length=T, batch=B, dim=D, hidden=H, dtype=F64):
     """x, weights and a state to start from."""
     rows = BLOCKS[name] * hidden
     weights = tuple(0.8 * draw.normal(*shape) for shape in ((rows, dim), (rows, hidden), (rows,), (rows,)))
@@ -136,10 +163,10 @@ def sequence(draw, name, length=T, dtype=F64, batch=B, dim=D, hidden=H):
     return x.to(dtype), tuple(w.to(dtype) for w in weights), tuple(s.to(dtype) for s in state)
 
 
-def step(draw, name):
+def step(draw, name, batch=B, hidden=H):
     """a, a state, and the recurrent weights: the arguments of a cell."""
-    _, (_, W_hh, _, b_hh), state = sequence(draw, name)
-    return 1.5 * draw.normal(B, BLOCKS[name] * H, dtype=F64), state, (W_hh, b_hh)
+    _, (_, W_hh, _, b_hh), state = sequence(draw, name, batch=batch, hidden=hidden)
+    return 1.5 * draw.normal(batch, BLOCKS[name] * hidden, dtype=F64), state, (W_hh, b_hh)
 
 
 def upstream_of(draw, name, length=T):
@@ -152,6 +179,20 @@ def run_gradients(name, x, weights, state, upstream):
     leaves = [y.clone().requires_grad_() for y in (x, *weights, *state)]
     outputs, last = run(name, leaves[0], leaves[1:5], tuple(leaves[5:]))
     return vjp([outputs, *last], leaves, upstream)
+
+
+def lstm_gradients(x, weights, state, d_outputs, d_state):
+    """The same of an LSTM, in the form of `lstm_backward`."""
+    dx, *others = run_gradients("lstm_cell", x, weights, state, [d_outputs, *d_state])
+    return dx, tuple(others[:4]), tuple(others[4:])
+
+
+def trained_by(name, x, weights, state, window):
+    """As the probe `trained_once`, of the oracle: the state is cut out of the graph where a window begins."""
+    leaves = [w.clone().requires_grad_() for w in weights]
+    outputs, last = run(name, x, leaves, state, cut=window)
+    loss = sine(outputs, 0)
+    return list(torch.autograd.grad(loss, leaves)), loss.detach(), [y.detach() for y in last]
 
 
 def window_gradients(name, x, weights, state, window, upstream):
@@ -215,9 +256,9 @@ class TestGradients:
         a, state, weights = step(draw, name)
         upstream = [draw.normal(B, H, dtype=F64) for _ in state]
         leaves = [y.clone().requires_grad_() for y in (a, *state, *weights)]
-        expected = vjp(advance(name, leaves[0], leaves[1:-2], *leaves[-2:]), leaves, upstream)
-        _, got = submission.run(cell_gradients, name, a, state, weights, upstream)
-        assert_close(got, expected, what="gradients of [a, *state, W_hh, b_hh]")
+        expected = back(advance(name, leaves[0], leaves[1:-2], *leaves[-2:]), leaves, upstream)
+        got = submission.run(cell_gradients, name, a, state, weights, upstream)
+        assert_close(got, expected, what="(next state, gradients of [a, *state, W_hh, b_hh])")
 
     @pytest.mark.part("layer")
     def test_layer_gradients(self, submission, draw):
@@ -235,9 +276,9 @@ class TestGradients:
         """the gradients by hand are those of autograd"""
         x, weights, state = sequence(draw, "lstm_cell", length)
         upstream = upstream_of(draw, "lstm_cell", length)
-        got = submission.run(backward, x, weights, state, upstream[0], tuple(upstream[1:]))
-        expected = run_gradients("lstm_cell", x, weights, state, upstream)
-        assert_close(got, expected, what="gradients of [x, *weights, *state]", dtype=F64)
+        arguments = x, weights, state, upstream[0], tuple(upstream[1:])
+        expected = lstm_gradients(*arguments)
+        assert_close(submission.lstm_backward(*arguments), expected, what="gradients of (x, weights, state)", dtype=F64)
 
     @pytest.mark.part("truncated_bptt")
     @pytest.mark.points(2)
@@ -283,9 +324,9 @@ class TestStability:
         x, weights, state = sequence(draw, "lstm_cell", 4)
         x[1:3] *= 400
         upstream = upstream_of(draw, "lstm_cell", 4)
-        got = submission.run(backward, x, weights, state, upstream[0], tuple(upstream[1:]))
-        expected = run_gradients("lstm_cell", x, weights, state, upstream)
-        assert_close(got, expected, what="gradients of [x, *weights, *state]", dtype=F64)
+        arguments = x, weights, state, upstream[0], tuple(upstream[1:])
+        expected = lstm_gradients(*arguments)
+        assert_close(submission.lstm_backward(*arguments), expected, what="gradients of (x, weights, state)", dtype=F64)
 
     @pytest.mark.part("layer")
     def test_long_memory(self, submission, draw):
@@ -323,36 +364,6 @@ class TestStability:
 
 
 class TestEdgeCases:
-    @pytest.mark.part("layer")
-    def test_one_step(self, submission, draw):
-        """a sequence of one step, of a batch of one"""
-        x, weights, state = sequence(draw, "lstm_cell", length=1, batch=1)
-        got = submission.run(run_layer, "lstm_cell", x, weights, state)
-        assert_close(got, run("lstm_cell", x, weights, state), what="(outputs, last state)", dtype=F64)
-
-    @pytest.mark.part("layer")
-    def test_memory_order(self, submission, draw):
-        """inputs may lie in memory in any order, or be expanded"""
-        x, weights, _ = sequence(draw, "gru_cell")
-        x = x.transpose(0, 1).contiguous().transpose(0, 1)  # batch first in memory
-        weights = (weights[0].T.contiguous().T, weights[1].T.contiguous().T, *weights[2:])
-        state = (draw.normal(1, H, dtype=F64).expand(B, H),)
-        got = submission.run(run_layer, "gru_cell", x, weights, state)
-        assert_close(got, run("gru_cell", x, weights, state), what="(outputs, last state)", dtype=F64)
-
-    @pytest.mark.part("lstm_backward")
-    def test_backward_memory_order(self, submission, draw):
-        """gradients by hand, of a batch that lies in memory in another order, with expanded upstream gradients"""
-        x, weights, state = sequence(draw, "lstm_cell", 4)
-        x = x.transpose(0, 1).contiguous().transpose(0, 1)
-        upstream = [
-            draw.normal(1, 1, H, dtype=F64).expand(4, B, H),
-            *(draw.normal(1, H, dtype=F64).expand(B, H) for _ in state),
-        ]
-        got = submission.run(backward, x, weights, state, upstream[0], tuple(upstream[1:]))
-        expected = run_gradients("lstm_cell", x, weights, state, upstream)
-        assert_close(got, expected, what="gradients of [x, *weights, *state]", dtype=F64)
-
     @pytest.mark.part("truncated_bptt")
     def test_one_window(self, submission, draw):
         """a window longer than the sequence is backpropagation through all of it"""
@@ -364,24 +375,115 @@ class TestEdgeCases:
         assert_close(got, expected, what="(gradients of weights, loss, last state)", dtype=F64)
 
 
+def cells(name):
+    """A batch, a batch of one, and one unit."""
+
+    def drawn(draw):
+        steps = [step(draw, name, batch, hidden) for batch, hidden in ((B, H), (1, 3), (2, 1))]
+        return [given(a, state, *weights) for a, state, weights in steps]
+
+    return drawn
+
+
+def layers(name):
+    """Several steps of a batch, one step of one sequence, and single features and units."""
+
+    def drawn(draw):
+        sizes = ((T, B, D, H), (1, 1, 3, 2), (4, 2, 1, 1))
+        return on((name,), *(given(*sequence(draw, name, *size)) for size in sizes))
+
+    return drawn
+
+
+def backwards(draw):
+    """The same, with the loss's gradients."""
+    calls = []
+    for length, batch, dim, hidden in ((4, B, D, H), (1, 1, 3, 2), (3, 2, 1, 1)):
+        d_outputs, *d_state = (draw.normal(*shape, batch, hidden, dtype=F64) for shape in ((length,), (), ()))
+        calls.append(given(*sequence(draw, "lstm_cell", length, batch, dim, hidden), d_outputs, tuple(d_state)))
+    return calls
+
+
+def windows(name):
+    """Windows that divide the sequence, do not, are single steps and are longer than it."""
+
+    def drawn(draw):
+        sizes = ((T, B, D, H, 3), (4, 1, 3, 2, 2), (3, 2, 1, 1, 1), (2, 2, 3, 4, 5))
+        return on((name,), *(given(*sequence(draw, name, *size), window) for *size, window in sizes))
+
+    return drawn
+
+
+def histories(draw):
+    """States, weights and the last gradient: a batch, and one of everything."""
+    shapes = ((T, B, H), (1, 1, 3), (3, 2, 1))
+    return [
+        given(
+            draw.uniform(*shape, low=-0.9, high=0.9, dtype=F64),
+            draw.normal(*shape[2:], *shape[2:], dtype=F64),
+            draw.normal(*shape[1:], dtype=F64),
+        )
+        for shape in shapes
+    ]
+
+
+def norms_of(h, W_hh, upstream):
+    """The norms of equation 5, by the Jacobians' product with the gradient."""
+    rows, g = [], upstream
+    for h_t in h.flip(0):
+        rows.append(g.square().sum(dim=-1).sqrt())
+        g = torch.einsum("bh,bh,hk->bk", g, 1 - h_t * h_t, W_hh)
+    return torch.stack(rows[::-1])
+
+
+FUNCTION = (*EVERY_FUNCTION, empty_and_single)
+TestProperties = holds(
+    case("rnn_cell", cells("rnn_cell"), *FUNCTION, expect=lambda *step: advance("rnn_cell", *step)),
+    case("lstm_cell", cells("lstm_cell"), *FUNCTION, expect=lambda *step: advance("lstm_cell", *step)),
+    case("gru_cell", cells("gru_cell"), *FUNCTION, expect=lambda *step: advance("gru_cell", *step)),
+    *(
+        case("layer", layers(name), *FUNCTION, of=run_layer, expect=run, target="layer", name=f"layer of {name}")
+        for name in ("lstm_cell", "gru_cell")
+    ),
+    case("lstm_backward", backwards, *FUNCTION, expect=lstm_gradients),
+    case(
+        "truncated_bptt",
+        windows("lstm_cell"),
+        any_layout,
+        result_is_new,
+        no_state_between_calls,
+        computes_in_the_inputs_type,
+        of=trained_once,
+        expect=trained_by,
+    ),
+    case("gradient_norms", histories, *FUNCTION, expect=norms_of),
+)
+
+
 class TestPerformance:
     @pytest.mark.part("layer")
     @LAYERS
     def test_products(self, submission, draw, name):
         """one matrix product for all inputs, and one for each step"""
-        length = 12
-        cost = submission.measure(run_layer, name, *sequence(draw, name, length, torch.float32)).cost
+        length, hidden = 12, 32
+        gates = BLOCKS[name] * hidden
+        arguments = sequence(draw, name, length, hidden=hidden, dtype=torch.float32)
+        cost = submission.measure(run_layer, name, *arguments).cost
         assert_that(products(cost) <= length + 1, f"{length + 1} products for {length} steps", got=f"{products(cost)}")
         assert_cost(cost, "operators", at_most=40 * length + 20, why="40 for each of 12 steps, and 20 beside")
+        at_most = 2 * length * B * gates * (D + hidden)
+        assert_cost(cost, "flops", at_most=at_most, why="2 T B G H (D + H): those of the products")
+        at_most = 2 * max(length * B, hidden) * gates * 4
+        assert_cost(cost, "largest_bytes", at_most=at_most, why="twice the inputs of all gates, or the weights")
 
     @pytest.mark.part("lstm_backward")
     @pytest.mark.points(2)
     def test_backward_cost(self, submission, draw):
         """two matrix products a step, a few for all steps, and nothing saved for autograd"""
-        length = 12
-        x, weights, state = sequence(draw, "lstm_cell", length, torch.float32)
-        zeros = torch.zeros(B, H)
-        cost = submission.measure(backward, x, weights, state, draw.normal(length, B, H), (zeros, zeros)).cost
+        length, hidden = 12, 32
+        x, weights, state = sequence(draw, "lstm_cell", length, hidden=hidden, dtype=torch.float32)
+        upstream = draw.normal(length, B, hidden), (draw.normal(B, hidden), draw.normal(B, hidden))
+        cost = submission.measure("lstm_backward", x, weights, state, *upstream).cost
         assert_cost(cost, "saved_bytes", at_most=0, why="gradients are computed by hand, without autograd")
         at_most = 2 * length + 6
         assert_that(
@@ -390,6 +492,10 @@ class TestPerformance:
         assert_cost(
             cost, "operators", at_most=130 * length + 60, why="130 for each of 12 steps, there and back, and 60 beside"
         )
+        at_most = 2 * length * B * 4 * hidden * (3 * D + 5 * hidden)
+        assert_cost(cost, "flops", at_most=at_most, why="3 products with D and 5 with H numbers a gate")
+        at_most = 2 * length * B * 4 * hidden * 4
+        assert_cost(cost, "largest_bytes", at_most=at_most, why="twice the inputs of all gates")
 
     @pytest.mark.part("truncated_bptt")
     @pytest.mark.points(2)
@@ -399,6 +505,11 @@ class TestPerformance:
         assert_that(
             max(alive, default=0) <= 1, "at most one earlier window is still in memory", got=f"{alive} by window"
         )
+        costs = [
+            submission.measure(trained_cost, "rnn_cell", *sequence(draw, "rnn_cell", length, hidden=16), 8).cost
+            for length in (32, 64)
+        ]
+        assert_growth(*costs, "peak_bytes", at_most=1.15, when="the sequence is twice as long, and windows are not")
 
     @pytest.mark.part("gradient_norms")
     def test_norms_cost(self, submission, draw):

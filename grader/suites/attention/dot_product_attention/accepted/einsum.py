@@ -49,6 +49,7 @@ def dot_product_attention(query, key, value, mask=None, causal=False, scale=None
     return torch.einsum("...ij,...jm->...im", weights, _up(value)).to(value.dtype)
 
 
+@torch.no_grad()
 def attention_gradients(upstream, query, key, value, mask=None, causal=False, scale=None):
     P = attention_weights(query, key, mask, causal, scale)
     q, k, v, dO = map(_up, (query, key, value, upstream))

@@ -42,6 +42,7 @@ def dot_product_attention(query, key, value, mask=None, causal=False, scale=None
     return torch.matmul(weights, _float(value)).to(value.dtype)
 
 
+@torch.no_grad()
 def attention_gradients(upstream, query, key, value, mask=None, causal=False, scale=None):
     weights = attention_weights(query, key, mask=mask, causal=causal, scale=scale)
     up, q, k, v = _float(upstream), _float(query), _float(key), _float(value)

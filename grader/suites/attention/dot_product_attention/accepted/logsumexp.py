@@ -36,6 +36,7 @@ def dot_product_attention(query, key, value, mask=None, causal=False, scale=None
     return out.to(value.dtype)
 
 
+@torch.no_grad()
 def attention_gradients(upstream, query, key, value, mask=None, causal=False, scale=None):
     kind = compute_type(value)
     p = attention_weights(query, key, mask, causal, scale)

@@ -36,6 +36,7 @@ def dot_product_attention(query, key, value, mask=None, causal=False, scale=None
     return (w @ value.to(w.dtype)).to(value.dtype)
 
 
+@torch.no_grad()
 def attention_gradients(upstream, query, key, value, mask=None, causal=False, scale=None):
     w = attention_weights(query, key, mask, causal, scale)
     q, k, v, u = (x.to(w.dtype) for x in (query, key, value, upstream))

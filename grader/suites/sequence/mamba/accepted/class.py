@@ -27,7 +27,7 @@ def prefixes(steps: Step) -> Step:
     """All inclusive prefixes over axis 0."""
     n = len(steps.add)
     if n < 2:
-        return steps
+        return Step(steps.decay, steps.add.clone())
     tail = steps.take(slice(n - 1, n)) if n % 2 else None
     even, odd = steps.take(slice(0, n // 2 * 2, 2)), steps.take(slice(1, n // 2 * 2, 2))
     odds = prefixes(even.then(odd))

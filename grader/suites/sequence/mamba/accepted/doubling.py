@@ -21,6 +21,7 @@ def parallel_scan(a, b, h=None):
     if h is not None:
         first = torch.addcmul(b.narrow(1, 0, 1), a.narrow(1, 0, 1), h.unsqueeze(1))
         b = torch.cat((first, b.narrow(1, 1, L - 1)), 1)
+    b = b.clone()
     reach = 1
     while reach < L:
         earlier = a.narrow(1, 0, L - reach), b.narrow(1, 0, L - reach)

@@ -36,7 +36,7 @@ def parallel_scan(a, b, h=None):
     a, b = blocks(a, b)
     if h is not None:
         b = b + a * h[:, None]
-    return b[:, :n]
+    return b[:, :n].clone()
 
 
 def discretise(u, delta, A, B):

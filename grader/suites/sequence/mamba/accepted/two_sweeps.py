@@ -124,8 +124,8 @@ class MambaBlock(torch.nn.Module):
         made = self.x_proj(u)
         B, C = made[:, -2 * states : -states], made[:, -states:]
         delta = F.softplus(self.dt_proj(made[:, : -2 * states]))
-        y, h = one(u, delta, -self.A_log.exp(), B, C, self.D, h)
-        return self.out_proj(y * F.silu(z)), (line[:, 1:], h)
+        y, h = one(*map(in_float, (u, delta, -self.A_log.exp(), B, C, self.D)), h)
+        return self.out_proj(y.to(x.dtype) * F.silu(z)), (line[:, 1:], h)
 
 
 def retention(q, k, v, gamma, S=None):

@@ -1,0 +1,1 @@
+"""Verdicts for other programs: compilers' messages, annotations, test reports. Layer 4."""
