@@ -648,6 +648,24 @@ class TestPerformance:
             costs.append(got.cost)
         assert_growth(*costs, "operators", at_most=1.0, when=f"the number of {what} doubles")
 
+    @pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=pytest.mark.part(name)) for name in ("route", "load_balance_loss")]
+    )
+    def test_operators_around(self, submission, draw, name):
+        """the number of operators depends neither on tokens nor on choices"""
+        costs = []
+        for tokens, k in ((16, 2), (33, 4)):
+            logits = clear(draw, tokens)
+            weights, experts = routed_to(logits, k, BIAS)
+            if name == "route":
+                arguments, expected = (logits, k, BIAS), (weights, experts)
+            else:
+                arguments, expected = (logits[None], experts[None]), balanced(logits[None], experts[None])
+            got = submission.measure(name, *arguments)
+            assert_close(got.value, expected, what="result")
+            costs.append(got.cost)
+        assert_growth(*costs, "operators", at_most=1.0, when="there are 33 tokens and not 16, with 4 experts and not 2")
+
     @DISPATCH
     def test_dispatch_memory(self, submission):
         """sorting makes nothing that grows with tokens times experts"""
