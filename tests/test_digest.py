@@ -56,6 +56,7 @@ def test_of_a_submission():
     assert digest.submission("'\ud800'") != digest.submission("''")
 
 
+@pytest.mark.alone
 def test_of_the_engine_costs_little():
     spans = []
     for _ in range(5):

@@ -15,7 +15,7 @@ from grader.errors import Fault, UsageError
 from grader.exercise import Exercise
 from grader.mistake import plant
 from grader.order import Order
-from grader.plugin import collect
+from grader.plugin import collect, lean
 from grader.remote.calls import Call, Result
 from grader.verdict import Cause, Outcome, Status, from_json
 
@@ -222,6 +222,15 @@ def test_gpu_tests_skip_without_points_where_there_is_none(tmp_path, engine, mon
     assert {(test.cause, test.points, test.max_points) for test in skipped.values()} == {(Cause.NO_GPU, 0, 0)}
     assert all("needs a GPU" in test.message for test in skipped.values())
     assert verdict.max_points == verdict.points == usual.max_points - sum(timed.values())
+
+
+def test_a_suite_without_a_test_is_no_pass(grade, monkeypatch):
+    """As older pytests find none, and would let every answer pass."""
+    collect.forget()
+    monkeypatch.setattr(lean, "collect", lambda files, root, plugin: "")
+    with pytest.raises(Fault, match=r"pytest [\d.]+ finds no test in the suite .*maximum_gap.suite\.py"):
+        grade("maximum_gap", SOLUTION)
+    collect.forget()
 
 
 def test_memory_forgets_what_was_used_longest_ago():

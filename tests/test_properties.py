@@ -20,6 +20,8 @@ from grader.remote.calls import probe_spec
 from grader.suite import probe
 from grader.verdict import Outcome
 
+pytestmark = pytest.mark.slow
+
 SGD = "TestProperties::test_{}[SGD]"
 BUFFER = '                        self.state[p] = {"momentum": g.clone()}\n'
 GRADIENT = '\n                g = p.grad + group["weight_decay"] * p'

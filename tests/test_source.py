@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
@@ -302,3 +303,34 @@ def test_fingerprints():
     prints = {source.fingerprint(*texts) for texts in (("a", "b"), ("ab",), ("b", "a"), ("ab", ""), (), ("",), ("é",))}
     assert len(prints) == 7
     assert all(re.fullmatch("[0-9a-f]{32}", text) for text in prints)
+
+
+PLACES = {
+    "x = 1\ny = (1 2)\n": (2, 6, 2),
+    "f(1\n  2)\n": (1, 3, 2),
+    "x = 1\nreturn x\n": (2, 1, 2),
+    "def f():\n    x = 'a\n": (2, 9, 2),
+    "x = " + "(" * 500: (1, 205, 1),
+}
+
+
+@pytest.mark.parametrize("text", PLACES)
+def test_where_a_syntax_error_is(text):
+    with pytest.raises(SubmissionError) as caught:
+        source.parse(FILE, text)
+    place = caught.value.place
+    assert (place.line, place.column, place.end_line) == PLACES[text]
+
+
+def test_what_has_no_place():
+    for text in ("", "x = " + "-" * 100_000 + "1"):
+        with pytest.raises(SubmissionError) as caught:
+            source.parse(FILE, text)
+        assert caught.value.place is None
+
+
+def test_records_are_values():
+    (part, _), (examples,) = source.parts(SOLUTION), source.examples(SOLUTION)
+    for record in (part, examples, source.parse(FILE, "x = 1\n")):
+        with pytest.raises(FrozenInstanceError):
+            record.name = "other"

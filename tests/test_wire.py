@@ -203,3 +203,234 @@ def test_frames_announce_their_size():
 def test_a_bool_tensor_holds_only_bools():
     got = wire.Decoder(bytes([0, 1, 2, 255]), opaque=Opaque).decode({"tensor": ["bool", [4], 0, 4, {}]})
     assert got.view(torch.uint8).tolist() == [0, 1, 1, 1]
+
+
+# --- several arrays in a frame ---
+
+
+def test_arrays_beside_each_other():
+    first, second = torch.arange(3.0), torch.arange(4).reshape(2, 2)
+    array = np.arange(5, dtype=np.int16)
+    got = through([first, array, {"again": (second, np.float32(2.5))}])
+    assert torch.equal(got[0], first) and torch.equal(got[2]["again"][0], second)
+    assert got[1].tolist() == array.tolist() and got[2]["again"][1].tolist() == 2.5
+
+
+def test_a_value_may_be_changed_by_who_gets_it():
+    tensor, array = through([torch.zeros(2), np.zeros(2)])
+    tensor += 1
+    array += 1
+    assert (tensor.tolist(), array.tolist()) == ([1, 1], [1, 1])
+
+
+def test_arrays_that_share_bytes_are_refused():
+    decoder = wire.Decoder(bytes(8), opaque=Opaque)
+    with pytest.raises(wire.WireError, match="arrays overlap"):
+        decoder.decode([tensor("float32", [2], 0, 8), tensor("float32", [1], 4, 4)])
+    assert wire.Decoder(bytes(8), opaque=Opaque).decode([tensor("float32", [1], 0, 4), tensor("float32", [1], 4, 4)])
+
+
+@pytest.mark.parametrize("count", [64, 65])
+def test_long_lists_of_anything(count):
+    """Whole numbers go through at once, and only these."""
+    for rest in ([True], [2.5], ["a"], [None], [torch.ones(2)]):
+        values = [*range(count), *rest]
+        got = through([values, tuple(values)])
+        assert form(got[0][:count]) == form(values[:count])
+        assert type(got[1]) is tuple and len(got[1]) == count + 1
+        assert type(got[0][-1]) is type(rest[0])
+    assert form(through([[*range(count)]])) == form([[*range(count)]])
+
+
+# --- where it goes ---
+
+
+def test_tensors_go_to_the_device():
+    encoder = wire.Encoder()
+    tree = encoder.encode([torch.ones(2), torch.empty(0)])
+    decoder = wire.Decoder(encoder.blob(), opaque=Opaque, device="meta")
+    assert [value.device.type for value in decoder.decode(tree)] == ["meta", "meta"]
+    assert through(torch.ones(2)).device.type == "cpu"
+
+
+def test_gradients_are_asked_for_arguments_only():
+    leaf = torch.ones(2, requires_grad=True)
+    assert through(leaf, keep_layout=True).requires_grad
+    assert not through(leaf).requires_grad
+    assert not through(torch.ones(2), keep_layout=True).requires_grad
+    assert not through(leaf * 2).requires_grad
+
+
+STRIDES = {
+    "contiguous": ((2, 3), (3, 1), (3, 1)),
+    "transposed": ((2, 3), (1, 2), (1, 2)),
+    "expanded": ((4, 3), (0, 1), (0, 1)),
+    "one, expanded": ((1, 3), (0, 1), (0, 1)),
+    "with gaps": ((2, 3), (8, 2), (8, 2)),
+}
+
+
+@pytest.mark.parametrize("case", STRIDES)
+def test_strides(case):
+    shape, stride, expected = STRIDES[case]
+    value = torch.arange(40.0).as_strided(shape, stride)
+    got = through(value, keep_layout=True)
+    assert torch.equal(got, value)
+    assert [s for s, n in zip(got.stride(), shape, strict=True) if n > 1] == [
+        s for s, n in zip(expected, shape, strict=True) if n > 1
+    ]
+    dense = through(value)
+    assert dense.is_contiguous() and torch.equal(dense, value)
+
+
+# --- limits ---
+
+
+def test_bytes_are_bounded(monkeypatch):
+    monkeypatch.setattr(wire, "MAX_BLOB", 16)
+    through([torch.zeros(2), torch.zeros(2)])
+    with pytest.raises(wire.WireError, match=r"^larger than 0 MiB$"):
+        wire.Encoder().encode([torch.zeros(2), torch.zeros(3)])
+    with pytest.raises(wire.WireError, match=r"larger than 0 MiB$"):
+        wire.Decoder(bytes(4), opaque=Opaque).decode({"tensor": ["float32", [5], 0, 4, {"stride": [0]}]})
+    wire.Decoder(bytes(4), opaque=Opaque).decode({"tensor": ["float32", [4], 0, 4, {"stride": [0]}]})
+    with pytest.raises(wire.WireError, match="a stride that reaches further than 0 MiB"):
+        wire.Decoder(bytes(8), opaque=Opaque).decode({"tensor": ["float32", [2], 0, 8, {"stride": [5]}]})
+    wire.Decoder(bytes(8), opaque=Opaque).decode({"tensor": ["float32", [2], 0, 8, {"stride": [4]}]})
+    assert wire.lengths(wire.HEADER.pack(0, 16)) == (0, 16)
+
+
+def test_text_is_bounded(monkeypatch):
+    monkeypatch.setattr(wire, "MAX_JSON", 12)
+    with pytest.raises(wire.WireError, match=r"^larger than 0 MiB$"):
+        wire.Encoder().encode(["abcdef", "ghijklm"])
+    assert wire.Encoder().encode(["abcdef", "ghijkl"]) == ["abcdef", "ghijkl"]
+    assert wire.dump({"v": "abc"}).endswith(b'{"v": "abc"}')
+    with pytest.raises(wire.WireError, match=r"^larger than 0 MiB$"):
+        wire.dump({"v": "abcd"})
+    assert wire.lengths(wire.HEADER.pack(12, 0)) == (12, 0)
+
+
+def test_items_are_bounded(monkeypatch):
+    monkeypatch.setattr(wire, "MAX_ITEMS", 4)
+    text = b'{"v": [[1, 2]]}'  # an object, two lists and a comma
+    assert wire.parse(text) == {"v": [[1, 2]]}
+    assert wire.dump({"v": [[1, 2]]}).endswith(text)
+    for more in ({"v": [[1, 2, 3]]}, {"v": [[[1, 2]]]}, {"v": [[{"w": 1}, 2]]}):
+        with pytest.raises(wire.WireError, match="more than 4 items"):
+            wire.dump(more)
+        with pytest.raises(wire.WireError, match="more than 4 items"):
+            wire.parse(json.dumps(more).encode())
+
+
+def test_depth_is_bounded():
+    def nested(levels):
+        value = []
+        for _ in range(levels - 1):
+            value = [value]
+        return value
+
+    assert through(nested(wire.MAX_DEPTH + 1)) == nested(wire.MAX_DEPTH + 1)
+    with pytest.raises(wire.WireError, match="nested more than 64 levels deep"):
+        wire.Encoder().encode(nested(wire.MAX_DEPTH + 2))
+    with pytest.raises(wire.WireError, match="nested too deeply"):
+        wire.Decoder(b"", opaque=Opaque).decode(nested(wire.MAX_DEPTH + 4))
+
+
+def test_axes_and_sizes_are_bounded():
+    empty = {"tensor": ["float32", [1 << 40, 0], 0, 0, {}]}
+    with pytest.raises(wire.WireError, match="not a shape"):
+        wire.Decoder(b"", opaque=Opaque).decode(empty)
+    empty["tensor"][1][0] -= 1
+    assert wire.Decoder(b"", opaque=Opaque).decode(empty).shape == ((1 << 40) - 1, 0)
+    for axes, fits in ((wire.MAX_DEPTH, True), (wire.MAX_DEPTH + 1, False)):
+        tree = tensor("float32", [1] * axes, 0, 4)
+        if fits:
+            assert wire.Decoder(bytes(4), opaque=Opaque).decode(tree).dim() == axes
+        else:
+            with pytest.raises(wire.WireError, match="not a shape"):
+                wire.Decoder(bytes(4), opaque=Opaque).decode(tree)
+
+
+@pytest.mark.parametrize("kind", ["set", "frozenset", "dict"])
+def test_keys_that_collide_are_few(kind):
+    modulus = (1 << 61) - 1  # of the hash of an int
+    for count, fits in ((wire.MAX_SHARING, True), (wire.MAX_SHARING + 1, False)):
+        keys = [number * modulus for number in range(count)]
+        tree = {kind: [[key, 1] for key in keys] if kind == "dict" else keys}
+        if fits:
+            assert len(wire.Decoder(b"", opaque=Opaque).decode(tree)) == count
+        else:
+            with pytest.raises(wire.WireError, match="keys that collide"):
+                wire.Decoder(b"", opaque=Opaque).decode(tree)
+    assert len(through(set(range(1000)))) == 1000
+
+
+def test_long_names_are_cut():
+    kind = type("k" * 300, (), {})
+    got = through(kind(), describe=lambda value: "d" * 300)
+    assert (got.type_name, got.description) == ("k" * 100, "d" * 200)
+    with pytest.raises(wire.WireError) as caught:
+        wire.Decoder(b"", opaque=Opaque).decode({"u" * 300: 1})
+    assert len(str(caught.value)) < 80
+
+
+MESSAGES = {
+    "no JSON": (b"{", "not JSON: "),
+    "no object": (b"[1]", "not an object"),
+    "no text": (b'{"v": "\xff"}', "not JSON: "),
+    "too deep": (b'{"v": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "not JSON: "),
+}
+
+
+@pytest.mark.parametrize("case", MESSAGES)
+def test_what_is_no_message(case):
+    data, message = MESSAGES[case]
+    with pytest.raises(wire.WireError) as caught:
+        wire.parse(data)
+    assert str(caught.value).startswith(message)
+
+
+def test_what_cannot_be_a_message():
+    with pytest.raises(wire.WireError, match="integer string conversion"):
+        wire.dump({"v": 10**5000})
+    deep = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(wire.WireError, match="nested too deeply"):
+        wire.dump({"v": deep})
+    assert wire.parse(wire.dump({"v": "\ud800"})[wire.HEADER.size :]) == {"v": "\ud800"}  # half a character
+
+
+SENT = {
+    "sparse": lambda: torch.eye(2).to_sparse(),
+    "meta": lambda: torch.empty(2, device="meta"),
+    "float8": lambda: torch.zeros(2).to(torch.float8_e5m2),
+}
+
+
+@pytest.mark.parametrize("case", SENT)
+def test_tensors_that_do_not_cross(case):
+    with pytest.raises(wire.WireError, match="does not cross"):
+        wire.Encoder().encode(SENT[case]())
+    got = through(SENT[case](), describe=str)
+    assert got.type_name == "Tensor"
+    assert got.description.startswith("of dtype float")
+
+
+def test_dtypes_cross_by_name():
+    for name in (*wire.TENSOR_DTYPES, *wire.OTHER_DTYPES):
+        assert through(getattr(torch, name)) is getattr(torch, name)
+    with pytest.raises(wire.WireError, match="unknown dtype"):
+        wire.Decoder(b"", opaque=Opaque).decode({"dtype": "nn"})
+
+
+def test_conjugated_and_negated_tensors_arrive_as_they_read():
+    value = torch.tensor([1 + 2j])
+    assert through(value.conj()).tolist() == [1 - 2j]
+    assert through(value.conj().imag).tolist() == [-2.0]
+
+
+def test_numpy_bools_hold_only_bools():
+    got = wire.Decoder(bytes([0, 1, 2]), opaque=Opaque).decode({"array": ["bool", [3], 0, 3]})
+    assert (got.dtype, got.tolist()) == (np.bool_, [False, True, True])

@@ -134,6 +134,8 @@ def _collect(file: Path, text: str, shown: tuple[Examples, ...]) -> Suite:
     files = [Path(examples.__file__)] if shown else []
     if fault := lean.collect([*files, file], PACKAGE.parent, suite):
         raise Fault(f"the suite {file} did not run: {fault}")
+    if not suite.tests:  # which every answer would pass
+        raise Fault(f"pytest {pytest.__version__} finds no test in the suite {file}")
     return suite
 
 
