@@ -68,7 +68,7 @@ class _Worker:
 
     def submit(self, task: Callable[[Engine, Item], Result], item: Item) -> Future[Result]:
         if self.executor is None:
-            self.executor = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+            self.executor = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin)
         return self.executor.submit(_work, task, item)
 
     def result(self, future: Future[Result]) -> Result | GraderError:
@@ -86,6 +86,12 @@ class _Worker:
         self.executor = None
 
 
+def _begin() -> None:
+    """A worker is one of several: threads of its own would wait for each other's cores."""
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
 def _work(task: Callable[[Engine, Item], Result], item: Item) -> Result:
     return task(_engine(), item)
 
@@ -93,7 +99,6 @@ def _work(task: Callable[[Engine, Item], Result], item: Item) -> Result:
 @functools.cache
 def _engine() -> Engine:
     """The worker's own, for as long as it lives."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     return Engine()
 
 

@@ -5,7 +5,7 @@ Like every probe these run beside the learner's code, and hold no expectation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -94,6 +94,9 @@ def loaded_method(
         def __init__(self) -> None:
             super().__init__()
             self.layer = loaded(module, name, settings, state)
+
+        def named_parameters(self, *arguments: Any, **how: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:
+            return self.layer.named_parameters(*arguments, **how)
 
         def forward(self, *arguments: Any, **how: Any) -> Any:
             return getattr(self.layer, method)(*arguments, **how)

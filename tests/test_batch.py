@@ -91,6 +91,17 @@ def test_a_killed_worker_costs_its_own_item():
     assert len(set(done.values())) in (2, 3)  # a new process took the place of the killed one, if there was work left
 
 
+def threads_of_torch(engine, _):
+    import torch
+
+    return torch.get_num_threads()
+
+
+def test_a_worker_has_one_thread():
+    """Two workers of two threads each, on two busy cores, waited for each other: 16 s for what takes half a second."""
+    assert dict(batch.run(threads_of_torch, [0], jobs=1)) == {0: 1}
+
+
 def explode(engine, item):
     raise ValueError(item)
 

@@ -67,8 +67,9 @@ def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
     """A value with every tensor in its lists, tuples and dicts changed."""
     if hasattr(value, "untyped_storage"):
         return change(value)
-    if type(value) in (list, tuple):
-        return type(value)(mapped(item, change) for item in value)
+    if isinstance(value, list | tuple):
+        items = [mapped(item, change) for item in value]
+        return items if isinstance(value, list) else tuple(items)  # a named tuple, too
     if type(value) is dict:
         return {key: mapped(item, change) for key, item in value.items()}
     return value

@@ -7,7 +7,7 @@ import torch
 
 from grader.compare import assert_close, assert_equal, assert_that
 from grader.cost import assert_cost, assert_growth
-from grader.probes import back, gradients
+from grader.probes import back, gradients, rounded, several
 from grader.properties import (
     EVERY_FUNCTION,
     any_layout,
@@ -20,19 +20,6 @@ from grader.properties import (
 from grader.suite import probe
 
 # --- probes ---
-
-
-@probe
-def several(module, name, calls):
-    """The results of several calls."""
-    return [getattr(module, name)(*call) for call in calls]
-
-
-@probe
-def rounded(module, name, calls):
-    """The types of the results of several calls, and their values in float64."""
-    results = several(module, name, calls)
-    return [y.dtype for y in results], [y.double() for y in results]
 
 
 @probe
@@ -149,6 +136,11 @@ def opposed(draw):
     return q - 400 * along, k / 40 + 400 * along, v, directions
 
 
+def plain(calls):
+    """Calls without keywords, as `several` takes them."""
+    return [(call, {}) for call in calls]
+
+
 PAIR = torch.tensor([[0.9, -0.4], [-0.3, 0.8], [0.7, 0.2]], dtype=F64)  # x, and y of two kinds
 FORMS = ("favor_attention", "causal_favor_attention")
 BOTH = pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.part(name)) for name in FORMS])
@@ -166,7 +158,7 @@ class TestValues:
     def test_orthogonal(self, submission, draw):
         """blocks of D rows go through Gram-Schmidt, and rows keep their lengths"""
         (many, wanted_many), (few, wanted_few) = slanted(draw, F, D), slanted(draw, 3, M)
-        got = submission.run(several, "orthogonal_directions", [[many], [few]])
+        got = submission.run(several, "orthogonal_directions", plain([[many], [few]]))
         assert_close(got, [wanted_many, wanted_few], what=f"[directions of ({F}, {D}), of (3, {M})]", dtype=F64)
 
     @pytest.mark.part("orthogonal_directions")
@@ -218,7 +210,7 @@ class TestValues:
     def test_stabilise(self, submission, draw):
         """each feature's largest key is 1, each query's largest feature is 1, and inner products keep their ratios"""
         calls = [[3 * draw.normal(*shape, n, F, dtype=F64) for n in (L, T)] for shape in ((B, H), (4,), ())]
-        got = submission.run(several, "stabilise", calls)
+        got = submission.run(several, "stabilise", plain(calls))
         expected = [tuple(stabilised(*call)) for call in calls]
         assert_close(got, expected, what="(features of queries, of keys) for 4, 3 and 2 axes", dtype=F64)
 
@@ -227,7 +219,7 @@ class TestValues:
     def test_favor(self, submission, draw):
         """every query weighs all values; there may be fewer queries than keys, or more"""
         few, many = tokens(draw, L, T), tokens(draw, T, L)
-        got = submission.run(several, "favor_attention", [few, many])
+        got = submission.run(several, "favor_attention", plain([few, many]))
         assert_close(got, [explicit(*few), explicit(*many)], what=f"[{L} queries of {T} keys, {T} of {L}]", dtype=F64)
 
     @CAUSAL
@@ -235,7 +227,7 @@ class TestValues:
     def test_causal(self, submission, draw):
         """every query weighs the values up to its own; the last chunk may be shorter, and the only one too"""
         ragged, short = tokens(draw), tokens(draw, 6, 6)
-        got = submission.run(several, "causal_favor_attention", [[*ragged, 4], [*ragged, 11], short])
+        got = submission.run(several, "causal_favor_attention", plain([[*ragged, 4], [*ragged, 11], short]))
         whole = explicit(*ragged, causal=True)
         what = "[11 tokens in chunks of 4, of 11, 6 tokens in chunks of 64]"
         assert_close(got, [whole, whole, explicit(*short, causal=True)], what=what, dtype=F64)
@@ -271,7 +263,7 @@ class TestStability:
         x, y = torch.tensor([[12.0, 0.0], [6.0, 1.0]]), torch.tensor([[-2.0, 1.0], [6.0, 1.0]])
         calls = [[x[0] / 2, y[0], 2], [x[0], y[0], 2], [x[1], y[1], 2], [x[1] / 2, y[1].half() / 2, 2]]
         calls.append([x[0].half() / 2, y[0].half(), 2])
-        got = submission.run(several, "kernel_variances", calls)
+        got = submission.run(several, "kernel_variances", plain(calls))
         wanted = [[value.float() for value in variances(*call)] for call in calls]
         results, expected = ([f[0], f[1], s[1], t[0], *u, *h] for f, s, t, u, h in (got, wanted))
         what = "variances that fit float32"
@@ -285,7 +277,7 @@ class TestStability:
         if name == "log_features":
             x[0] = 200 * x[0].sign()
         calls = [[x.to(dtype), directions] for dtype in (torch.bfloat16, torch.float16)]
-        types, values = submission.run(rounded, name, calls)
+        types, values = zip(*(submission.run(rounded, name, *call) for call in calls), strict=True)
         expected = [ORACLES[name](*call) for call in calls]
         what = "features of [bfloat16, float16]"
         if name == "trigonometric_features":  # a sine near 0 is as exact as others of its token, and no more
@@ -294,7 +286,7 @@ class TestStability:
             what = f"{what}, divided by e^(|x|^2 / 2)"
         reason = "float32, and logarithms of size 1e5"
         assert_close(values, expected, what=what, rtol=1e-4, atol=1e-5, reason=reason)
-        assert_equal(types, [torch.float32] * 2, what="types of the features")
+        assert_equal(types, (torch.float32,) * 2, what="types of the features")
 
     @BOTH
     @pytest.mark.points(2)
@@ -339,7 +331,7 @@ class TestEdgeCases:
     def test_few_directions(self, submission, draw):
         """a block of one row is left as it is: m = 1, D = 1, and one row more than D"""
         one, flat, (more, wanted) = draw.normal(1, D, dtype=F64), draw.normal(4, 1, dtype=F64), slanted(draw, 6, 5)
-        got = submission.run(several, "orthogonal_directions", [[one], [flat], [more], [more.float()]])
+        got = submission.run(several, "orthogonal_directions", plain([[one], [flat], [more], [more.float()]]))
         what = "[directions of (1, 5), of (4, 1), of (6, 5), of (6, 5) in float32]"
         assert_close(got, [one, flat, wanted, wanted.float()], what=what)
 
@@ -349,14 +341,14 @@ class TestEdgeCases:
         flat, directions = draw.normal(D, dtype=F64), draw.normal(D, F).T
         strided = draw.normal(D, T, dtype=F64).T
         calls = [[flat, directions], [strided, directions], [strided, directions[:1]]]
-        got = submission.run(several, name, calls)
+        got = submission.run(several, name, plain(calls))
         assert_close(got, [ORACLES[name](*call) for call in calls], what="features", dtype=F64)
 
     @VARIANCES
     def test_broadcast(self, submission, draw):
         """x and y broadcast, and equal or opposite vectors give 0 exactly"""
         x, y = draw.normal(4, 1, D, dtype=F64), draw.normal(T, D, dtype=F64)
-        got = submission.run(several, "kernel_variances", [[x, y, 5], [y, y, 5], [y, -y, 5]])
+        got = submission.run(several, "kernel_variances", plain([[x, y, 5], [y, y, 5], [y, -y, 5]]))
         assert_close(got[0], variances(x, y, 5), what="(trigonometric, positive) variances", dtype=F64)
         zero = torch.zeros(T, dtype=F64)
         assert_equal([got[1][0], got[2][1]], [zero, zero], what="[trigonometric at x = y, positive at x = -y]")
@@ -366,7 +358,7 @@ class TestEdgeCases:
         """outputs are averages: values of 1 give 1, and a single key's value is the output"""
         (q, k, v, directions), (Q, K, V, _) = tokens(draw), tokens(draw, 1, 1)
         calls = [[q, k, torch.ones_like(v), directions], [100 * Q, 200 * K, V, directions], [Q, K, V, directions[:1]]]
-        got = submission.run(several, name, calls)
+        got = submission.run(several, name, plain(calls))
         what = "[output for values of 1, for one token with 13 directions, with one]"
         assert_close(got, [torch.ones_like(v), V, V], what=what)
 

@@ -1,24 +1,22 @@
 """Hidden suite for sequence/recurrent_networks: gate by gate in float64, autograd through that, and counted products."""
 
+import functools
 import weakref
 
 import pytest
 import torch
 
-from grader.compare import assert_close, assert_equal, assert_that
+from grader.compare import assert_close, assert_that
 from grader.cost import assert_cost, assert_growth
 from grader.probes import back, vjp
 from grader.properties import (
     EVERY_FUNCTION,
-    any_layout,
     case,
-    computes_in_the_inputs_type,
     empty_and_single,
     given,
     holds,
-    no_state_between_calls,
+    is_differentiable,
     on,
-    result_is_new,
 )
 from grader.suite import probe
 
@@ -40,25 +38,23 @@ def run_layer(module, name, x, weights, state):
 
 
 @probe
-def layer_gradients(module, name, x, weights, state, upstream):
-    """What reaches x, weights and state when `upstream` arrives at outputs and last state."""
-    leaves = [y.detach().requires_grad_() for y in (x, *weights, *state)]
-    outputs, last = module.layer(getattr(module, name), leaves[0], tuple(leaves[1:5]), tuple(leaves[5:]))
-    return vjp([outputs, *last], leaves, upstream)
-
-
-@probe
 def sine(outputs, start):
     """A loss that is not linear, and depends on the step."""
     return (outputs.sin() * torch.arange(start + 1, start + 1 + len(outputs)).to(outputs)[:, None, None]).sum()
 
 
 @probe
-def trained_once(module, name, x, weights, state, window):
-    """The gradients of truncated BPTT, and what it returns."""
+def trained(module, name, x, weights, state, window):
+    """Gradients after truncated BPTT, loss, last state, the windows that the loss saw, and what is still in a graph."""
     leaves = tuple(w.detach().requires_grad_() for w in weights)
-    total, last = module.truncated_bptt(getattr(module, name), x, leaves, state, window, sine)
-    return [w.grad for w in leaves], total, list(last)
+    seen = []
+
+    def loss(outputs, start):
+        seen.append((start, len(outputs)))
+        return sine(outputs, start)
+
+    total, last = module.truncated_bptt(getattr(module, name), x, leaves, state, window, loss)
+    return [w.grad for w in leaves], total, list(last), seen, [y.requires_grad for y in (total, *last)]
 
 
 @probe
@@ -68,21 +64,6 @@ def trained_cost(module, meter, name, x, weights, state, window):
     with meter:
         total, _ = module.truncated_bptt(getattr(module, name), x, leaves, state, window, sine)
     return total
-
-
-@probe
-def trained(module, name, x, weights, state, window, upstream):
-    """Truncated BPTT of a loss that is not linear: gradients, loss, last state, and the windows it saw."""
-    leaves = tuple(w.clone().requires_grad_() for w in weights)
-    seen = []
-
-    def loss(outputs, start):
-        seen.append((start, len(outputs)))
-        return (outputs.sin() * upstream[start : start + len(outputs)]).sum()
-
-    total, last = module.truncated_bptt(getattr(module, name), x, leaves, state, window, loss)
-    attached = [y.requires_grad for y in (total, *last)]
-    return [w.grad for w in leaves], total.detach(), [y.detach() for y in last], seen, attached
 
 
 @probe
@@ -115,6 +96,7 @@ F64 = torch.float64
 T, B, D, H = 7, 3, 5, 6
 BLOCKS = {"rnn_cell": 1, "lstm_cell": 4, "gru_cell": 3}
 STATES = {"rnn_cell": 1, "lstm_cell": 2, "gru_cell": 1}
+TRAINED = "(gradients of weights, loss, last state, (start, length) of each call of the loss, what has a graph)"
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::addbmm", "aten::mv", "aten::addmv")
 
 
@@ -188,19 +170,13 @@ def lstm_gradients(x, weights, state, d_outputs, d_state):
 
 
 def trained_by(name, x, weights, state, window):
-    """As the probe `trained_once`, of the oracle: the state is cut out of the graph where a window begins."""
+    """As the probe `trained`, of the oracle: the state is cut out of the graph where a window begins."""
     leaves = [w.clone().requires_grad_() for w in weights]
     outputs, last = run(name, x, leaves, state, cut=window)
     loss = sine(outputs, 0)
-    return list(torch.autograd.grad(loss, leaves)), loss.detach(), [y.detach() for y in last]
-
-
-def window_gradients(name, x, weights, state, window, upstream):
-    """Gradients of the weights, loss and last state, with the graph cut at the windows' starts."""
-    leaves = [w.clone().requires_grad_() for w in weights]
-    outputs, last = run(name, x, leaves, state, cut=window)
-    loss = (outputs.sin() * upstream).sum()
-    return list(torch.autograd.grad(loss, leaves)), loss.detach(), [y.detach() for y in last]
+    seen = [(start, min(window, len(x) - start)) for start in range(0, len(x), window)]
+    gradients = list(torch.autograd.grad(loss, leaves))
+    return gradients, loss.detach(), [y.detach() for y in last], seen, [False] * (1 + len(last))
 
 
 def products(cost):
@@ -250,25 +226,6 @@ class TestValues:
 
 
 class TestGradients:
-    @CELLS
-    def test_cell_gradients(self, submission, draw, name):
-        """input, state and weights of a cell get their gradients"""
-        a, state, weights = step(draw, name)
-        upstream = [draw.normal(B, H, dtype=F64) for _ in state]
-        leaves = [y.clone().requires_grad_() for y in (a, *state, *weights)]
-        expected = back(advance(name, leaves[0], leaves[1:-2], *leaves[-2:]), leaves, upstream)
-        got = submission.run(cell_gradients, name, a, state, weights, upstream)
-        assert_close(got, expected, what="(next state, gradients of [a, *state, W_hh, b_hh])")
-
-    @pytest.mark.part("layer")
-    def test_layer_gradients(self, submission, draw):
-        """gradients flow through all steps of a layer, from outputs and last state alike"""
-        name = "lstm_cell"
-        x, weights, state = sequence(draw, name)
-        upstream = upstream_of(draw, name)
-        got = submission.run(layer_gradients, name, x, weights, state, upstream)
-        assert_close(got, run_gradients(name, x, weights, state, upstream), what="gradients of [x, *weights, *state]")
-
     @pytest.mark.part("lstm_backward")
     @pytest.mark.points(4)
     @pytest.mark.parametrize("length", [2, 7], ids=["two steps", "seven steps"])
@@ -286,12 +243,8 @@ class TestGradients:
     def test_truncated(self, submission, draw, name):
         """three windows, the last a short one: no gradient crosses their borders, and the state does"""
         x, weights, state = sequence(draw, name)
-        upstream = draw.normal(T, B, H, dtype=F64)
-        *got, seen, attached = submission.run(trained, name, x, weights, state, 3, upstream)
-        expected = window_gradients(name, x, weights, state, 3, upstream)
-        assert_equal(seen, [(0, 3), (3, 3), (6, 1)], what="(start, length) of each call of the loss")
-        assert_close(got, expected, what="(gradients of weights, loss, last state)", dtype=F64)
-        assert_that(not any(attached), "loss and last state are detached")
+        got = submission.run(trained, name, x, weights, state, 3)
+        assert_close(got, trained_by(name, x, weights, state, 3), what=TRAINED, dtype=F64)
 
     @pytest.mark.part("truncated_bptt")
     def test_accumulated(self, submission, draw):
@@ -363,18 +316,6 @@ class TestStability:
         assert_close(got.log(), expected, what="logarithms of the norms")
 
 
-class TestEdgeCases:
-    @pytest.mark.part("truncated_bptt")
-    def test_one_window(self, submission, draw):
-        """a window longer than the sequence is backpropagation through all of it"""
-        x, weights, state = sequence(draw, "lstm_cell")
-        upstream = draw.normal(T, B, H, dtype=F64)
-        *got, seen, _ = submission.run(trained, "lstm_cell", x, weights, state, 9, upstream)
-        expected = window_gradients("lstm_cell", x, weights, state, None, upstream)
-        assert_equal(seen, [(0, T)], what="(start, length) of each call of the loss")
-        assert_close(got, expected, what="(gradients of weights, loss, last state)", dtype=F64)
-
-
 def cells(name):
     """A batch, a batch of one, and one unit."""
 
@@ -385,12 +326,12 @@ def cells(name):
     return drawn
 
 
-def layers(name):
-    """Several steps of a batch, one step of one sequence, and single features and units."""
+def layers(name, *windows):
+    """Several steps of a batch, one step of one sequence, single features and units, and two steps; with windows, too."""
 
     def drawn(draw):
-        sizes = ((T, B, D, H), (1, 1, 3, 2), (4, 2, 1, 1))
-        return on((name,), *(given(*sequence(draw, name, *size)) for size in sizes))
+        sizes = ((T, B, D, H), (1, 1, 3, 2), (4, 2, 1, 1), (2, 2, 3, 4))
+        return on((name,), *(given(*sequence(draw, name, *size), *windows[i : i + 1]) for i, size in enumerate(sizes)))
 
     return drawn
 
@@ -402,16 +343,6 @@ def backwards(draw):
         d_outputs, *d_state = (draw.normal(*shape, batch, hidden, dtype=F64) for shape in ((length,), (), ()))
         calls.append(given(*sequence(draw, "lstm_cell", length, batch, dim, hidden), d_outputs, tuple(d_state)))
     return calls
-
-
-def windows(name):
-    """Windows that divide the sequence, do not, are single steps and are longer than it."""
-
-    def drawn(draw):
-        sizes = ((T, B, D, H, 3), (4, 1, 3, 2, 2), (3, 2, 1, 1, 1), (2, 2, 3, 4, 5))
-        return on((name,), *(given(*sequence(draw, name, *size), window) for *size, window in sizes))
-
-    return drawn
 
 
 def histories(draw):
@@ -437,25 +368,15 @@ def norms_of(h, W_hh, upstream):
 
 
 FUNCTION = (*EVERY_FUNCTION, empty_and_single)
+FORWARD = (*FUNCTION, is_differentiable)
 TestProperties = holds(
-    case("rnn_cell", cells("rnn_cell"), *FUNCTION, expect=lambda *step: advance("rnn_cell", *step)),
-    case("lstm_cell", cells("lstm_cell"), *FUNCTION, expect=lambda *step: advance("lstm_cell", *step)),
-    case("gru_cell", cells("gru_cell"), *FUNCTION, expect=lambda *step: advance("gru_cell", *step)),
+    *(case(name, cells(name), *FORWARD, expect=functools.partial(advance, name)) for name in BLOCKS),
     *(
-        case("layer", layers(name), *FUNCTION, of=run_layer, expect=run, target="layer", name=f"layer of {name}")
+        case("layer", layers(name), *FORWARD, of=run_layer, expect=run, target="layer", name=f"layer of {name}")
         for name in ("lstm_cell", "gru_cell")
     ),
     case("lstm_backward", backwards, *FUNCTION, expect=lstm_gradients),
-    case(
-        "truncated_bptt",
-        windows("lstm_cell"),
-        any_layout,
-        result_is_new,
-        no_state_between_calls,
-        computes_in_the_inputs_type,
-        of=trained_once,
-        expect=trained_by,
-    ),
+    case("truncated_bptt", layers("lstm_cell", 3, 1, 2, 5), *EVERY_FUNCTION, of=trained, expect=trained_by),
     case("gradient_norms", histories, *FUNCTION, expect=norms_of),
 )
 

@@ -7,7 +7,7 @@ import torch
 
 from grader.compare import assert_close, assert_equal, assert_that
 from grader.cost import assert_cost, assert_growth
-from grader.probes import gradients, layout, several, vjp
+from grader.probes import layout, several
 from grader.properties import (
     EVERY_FUNCTION,
     EVERY_MODULE,
@@ -17,6 +17,7 @@ from grader.properties import (
     empty_and_single,
     given,
     holds,
+    is_differentiable,
     no_state_between_calls,
     on,
     parameters_are_read_each_time,
@@ -71,18 +72,15 @@ def with_dropout(module, name, sizes, state, x):
 
 
 @probe
-def fresh_norm(module, width):
-    """The parameters of a new layer norm."""
-    return {path: p.detach() for path, p in module.LayerNorm(width).named_parameters()}
+def all_dropped(module, name, sizes, state, x):
+    """The output in training with a dropout of 1."""
+    return loaded(module, name, {**sizes, "dropout": 1.0}, state).train()(x)[0].detach()
 
 
 @probe
-def normalised_gradients(module, sizes, state, x, upstream):
-    """The output of a layer norm, and what reaches x, its weight and its bias."""
-    layer = loaded(module, "LayerNorm", sizes, state)
-    x = x.clone().requires_grad_()
-    y = layer(x)
-    return y.detach(), vjp([y], [x, layer.weight, layer.bias], [upstream])
+def fresh_norm(module, width):
+    """The parameters of a new layer norm."""
+    return {path: p.detach() for path, p in module.LayerNorm(width).named_parameters()}
 
 
 @probe
@@ -173,16 +171,6 @@ def embedded(module, sizes, state, tokens):
 
 
 @probe
-def model_gradients(module, sizes, state, tokens, lengths, upstream):
-    """What reaches every parameter when `upstream` arrives at the logits of tokens that are fed piece by piece."""
-    model, caches, logits = loaded(module, "GPT", sizes, state), None, []
-    for piece in tokens.split(lengths, dim=1):
-        y, caches = model(piece, caches)
-        logits.append(y)
-    return vjp([torch.cat(logits, dim=1)], [model.get_parameter(path) for path in state], [upstream])
-
-
-@probe
 def beginning(module, sizes, names):
     """Mean, standard deviation and largest size of parameters of a new model."""
     model = module.GPT(**sizes)
@@ -253,6 +241,14 @@ def self_attention_cost(module, meter, sizes, state, x):
     layer = loaded(module, "SelfAttention", sizes, state)
     with torch.no_grad(), meter:
         return layer(x)[0]
+
+
+@probe
+def model_cost(module, meter, sizes, state, tokens):
+    """The logits of a prompt; the forward alone is metered."""
+    model = loaded(module, "GPT", sizes, state)
+    with torch.no_grad(), meter:
+        return model(tokens)[0]
 
 
 @probe
@@ -680,53 +676,6 @@ class TestValues:
             assert_close(alike, (p**2).sum(), what=what, rtol=0.0, atol=0.12, reason=reason)
 
 
-class TestGradients:
-    @NORM
-    def test_layer_norm_gradient(self, submission, draw):
-        """input, weight and bias get their gradients, through mean and variance"""
-        state, x, upstream = (
-            parameters(draw, "LayerNorm"),
-            draw.normal(B, T, E, dtype=F64),
-            draw.normal(B, T, E, dtype=F64),
-        )
-        got = submission.run(normalised_gradients, SIZES["LayerNorm"], state, x, upstream)
-        leaves = [y.clone().requires_grad_() for y in (x, state["weight"], state["bias"])]
-        y = normed(*leaves)
-        assert_close(got, (y.detach(), vjp([y], leaves, [upstream])), what="(output, gradients of [x, weight, bias])")
-
-    @ATTENTION
-    def test_attention_gradient(self, submission, draw):
-        """queries, keys and values get their gradients"""
-        tensors, upstream = qkv(draw, 3), draw.normal(B, H, 3, D, dtype=F64)
-        got = submission.run(gradients, "attention", tensors, upstream)
-        leaves = [x.clone().requires_grad_() for x in tensors]
-        y = attended(*leaves)
-        expected = y.detach(), vjp([y], leaves, [upstream])
-        assert_close(got, expected, what="(output, gradients of [query, key, value])")
-
-    @GPT
-    @pytest.mark.points(2)
-    def test_model_gradient(self, submission, draw):
-        """every parameter gets its gradient, through caches too; the token table from both of its uses"""
-        state, tokens, upstream = parameters(draw, "GPT"), draw.integers(0, V, B, T), draw.normal(B, T, V, dtype=F64)
-        got = submission.run(model_gradients, MODEL, state, tokens, [4, 3], upstream)
-        leaves = [p.clone().requires_grad_() for p in state.values()]
-        logits = predicted(dict(zip(state, leaves, strict=True)), tokens)[0]
-        expected = dict(zip(state, vjp([logits], leaves, [upstream]), strict=True))
-        assert_close(dict(zip(state, got, strict=True)), expected, what="gradients")
-
-    @LOSS
-    def test_loss_gradient(self, submission, draw):
-        """logits get the gradient of the mean; those without a target get 0"""
-        logits, tokens = draw.normal(B, T, V, dtype=F64), draw.integers(0, V, B, T)
-        tokens[0, 5:], tokens[1, 2] = -100, -100
-        leaf = logits.clone().requires_grad_()
-        loss, one = surprise(leaf, tokens), torch.ones(1, dtype=F64)
-        expected = loss.detach(), vjp([loss], [leaf], [one])
-        got = submission.run(gradients, "next_token_loss", [logits], one, tokens)
-        assert_close(got, expected, what="(loss, [gradient of the logits])")
-
-
 class TestStability:
     @ATTENTION
     @pytest.mark.parametrize("size", [30, 1e6])
@@ -795,6 +744,19 @@ class TestEdgeCases:
         assert_that(0.2 < share < 0.8, "a dropout of one half zeroes about half of the output in training", got=share)
         assert_close(trained, torch.where(dropped, 0, 2 * expected), what="output in training, where it is not 0")
         assert_that(not torch.equal(again == 0, dropped), "each call in training drops other numbers")
+
+    @pytest.mark.parametrize("name", [pytest.param("Block", marks=BLOCK), pytest.param("GPT", marks=GPT)])
+    def test_dropout_passed_on(self, submission, draw, name):
+        """with a dropout of 1 nothing is added in training: the stream stays what it is in a block, and 0 in a model"""
+        state = parameters(draw, name)
+        if name == "Block":
+            x = draw.normal(B, T, E, dtype=F64)
+            expected, sizes = x, SIZES["Block"]
+        else:
+            x, sizes = draw.integers(0, V, B, T), MODEL
+            expected = (state["norm.bias"] @ state["token.weight"].T).expand(B, T, V)
+        got = submission.run(all_dropped, name, sizes, state, x)
+        assert_close(got, expected, what="output in training, with a dropout of 1", dtype=F64)
 
     @GPT
     def test_embedding_dropout(self, submission, draw):
@@ -972,6 +934,7 @@ TestProperties = holds(
             "LayerNorm",
             norm_calls(eps),
             *EVERY_MODULE,
+            is_differentiable,
             empty_and_single,
             rounds_once,
             type_follows(0),
@@ -988,29 +951,40 @@ TestProperties = holds(
         "attention",
         attention_calls,
         *EVERY_FUNCTION,
+        is_differentiable,
         empty_and_single,
         rounds_once,
         type_follows(2),
         expect=attended,
     ),
-    case("extend_cache", cache_calls(4, 1, 17), *EVERY_FUNCTION, of=extended, expect=behind),
+    case("extend_cache", cache_calls(4, 1, 17), *EVERY_FUNCTION, is_differentiable, of=extended, expect=behind),
     case("extend_cache", cache_calls(0, 4), *VIEWS[:3], of=extended, expect=behind, name="no cache yet"),
     case(
         "MLP",
         thinking_calls,
         *EVERY_MODULE,
+        is_differentiable,
         empty_and_single,
         made=loaded,
         expect=lambda name, sizes, state, x: thought(state, "", x),
     ),
     *(
-        case(name, layer_calls(name, heads), *EVERY_MODULE, empty_and_single, made=with_plain_caches, expect=layer)
+        case(
+            name,
+            layer_calls(name, heads),
+            *EVERY_MODULE,
+            is_differentiable,
+            empty_and_single,
+            made=with_plain_caches,
+            expect=layer,
+        )
         for name, heads in (("SelfAttention", 2), ("Block", H))
     ),
     case(
         "GPT",
         model_calls((B, 0, T), (1, 0, 17), (B, 0, 9), (1, 0, 1)),
         *EVERY_MODULE,
+        is_differentiable,
         empty_and_single,
         made=with_plain_caches,
         expect=layer,
@@ -1020,6 +994,7 @@ TestProperties = holds(
         "GPT",
         model_calls((B, 3, 4), (1, 16, 1), (B, 5, 4), (1, 1, 1)),
         *EVERY_MODULE,
+        is_differentiable,
         empty_and_single,
         made=with_plain_caches,
         expect=layer,
@@ -1029,6 +1004,7 @@ TestProperties = holds(
         "next_token_loss",
         loss_calls,
         *EVERY_FUNCTION,
+        is_differentiable,
         rounds_once(None),
         expect=lambda logits, tokens, ignore_index=-100: surprise(logits, tokens, ignore_index),
     ),
@@ -1062,6 +1038,26 @@ class TestPerformance:
             for h, t in ((2, 5), (8, 17))
         )
         assert_growth(few, many, "operators", at_most=1.0, when="there are 8 heads and not 2, and 17 tokens and not 5")
+
+    @GPT
+    def test_model_operators(self, submission, draw):
+        """operators of the whole model are as many for two prompts of 5 tokens as for four of 17"""
+        state = parameters(draw, "GPT", torch.float32, context=20)
+        sizes = {**MODEL, "context": 20}
+        few, many = (
+            submission.measure(model_cost, sizes, state, draw.integers(0, V, *shape)).cost
+            for shape in ((2, 5), (4, 17))
+        )
+        assert_growth(few, many, "operators", at_most=1.0, when="there are 4 prompts of 17 tokens and not 2 of 5")
+
+    @LOSS
+    def test_loss_operators(self, submission, draw):
+        """the loss takes all tokens at once"""
+        few, many = (
+            submission.measure("next_token_loss", draw.normal(b, t, V), draw.integers(0, V, b, t)).cost
+            for b, t in ((2, 5), (4, 17))
+        )
+        assert_growth(few, many, "operators", at_most=1.0, when="there are 4 prompts of 17 tokens and not 2 of 5")
 
     @GPT
     @pytest.mark.points(2)

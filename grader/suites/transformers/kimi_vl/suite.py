@@ -7,7 +7,7 @@ import torch
 
 from grader.compare import assert_close, assert_equal
 from grader.cost import assert_cost, assert_growth
-from grader.probes import applied, applied_gradients, gradients, loaded, rounded, vjp
+from grader.probes import applied, loaded, rounded
 from grader.properties import (
     EVERY_FUNCTION,
     EVERY_MODULE,
@@ -16,33 +16,13 @@ from grader.properties import (
     empty_and_single,
     given,
     holds,
+    is_differentiable,
     no_state_between_calls,
     on,
     result_is_new,
     rounds_once,
     type_follows,
 )
-from grader.suite import probe
-
-# --- probes ---
-
-
-@probe
-def spliced(module, embeddings, token_ids, features, placeholder, upstream):
-    """The text with image tokens, and what reaches embeddings and image tokens."""
-    leaves = [embeddings.clone().requires_grad_(), features.clone().requires_grad_()]
-    y = module.splice(leaves[0], token_ids, leaves[1], placeholder)
-    return y.detach(), vjp([y], leaves, [upstream])
-
-
-@probe
-def encoded_gradients(module, settings, state, images, upstream):
-    """Encoded patches, and what reaches images and parameters."""
-    layer, images = loaded(module, "MoonViT", settings, state), [x.clone().requires_grad_() for x in images]
-    y = layer(images)[0]
-    parameters = dict(layer.named_parameters())
-    return y.detach(), vjp([y], [*images, *(parameters[name] for name in state)], [upstream])
-
 
 # --- oracles ---
 
@@ -299,70 +279,6 @@ class TestValues:
         assert_close(got, filled_in(embeddings, TOKENS, features, 9), what="embeddings", dtype=F64)
 
 
-class TestGradients:
-    @POSITIONS
-    def test_positions_gradient(self, submission, draw):
-        """the table learns from every grid"""
-        table, upstream = draw.normal(5, 7, 3, dtype=F64), draw.normal(24, 3, dtype=F64)
-        leaf = table.clone().requires_grad_()
-        y = resized(leaf, 8, 3)
-        expected = y.detach(), vjp([y], [leaf], [upstream])
-        got = submission.run(gradients, "interpolate_positions", [table], upstream, 8, 3)
-        assert_close(got, expected, what="(positions, [gradient of the table])")
-
-    @ROTATE
-    def test_rotate_gradient(self, submission, draw):
-        """gradients turn back"""
-        x, upstream = draw.normal(N, HEADS, D, dtype=F64), draw.normal(N, HEADS, D, dtype=F64)
-        alpha = draw.uniform(N, D // 2, low=-3, high=3, dtype=F64)
-        expected = turned(x, alpha.cos(), alpha.sin()), [turned(upstream, alpha.cos(), -alpha.sin())]
-        got = submission.run(gradients, "rotate", [x], upstream, alpha.cos(), alpha.sin())
-        assert_close(got, expected, what="(rotated features, [gradient])")
-
-    @ATTENTION
-    @pytest.mark.points(2)
-    def test_attention_gradients(self, submission, draw):
-        """queries, keys and values get the gradients that they get alone"""
-        leaves, upstream = [x.requires_grad_() for x in packed(draw)], draw.normal(N, HEADS, M, dtype=F64)
-        y = alone(*leaves, LENGTHS)
-        expected = y.detach(), vjp([y], leaves, [upstream])
-        got = submission.run(gradients, "packed_attention", [x.detach() for x in leaves], upstream, LENGTHS)
-        assert_close(got, expected, what="(output, gradients of [q, k, v])")
-
-    @PROJECT
-    def test_projector_gradients(self, submission, draw):
-        """patches and parameters get gradients"""
-        state, x, upstream = projector_state(draw), draw.normal(N, 6, dtype=F64), draw.normal(10, 10, dtype=F64)
-        leaves = [y.clone().requires_grad_() for y in (x, *state.values())]
-        y = projection(dict(zip(state, leaves[1:], strict=True)), leaves[0], GRIDS)
-        expected = y.detach(), vjp([y], leaves, [upstream])
-        got = submission.run(applied_gradients, "Projector", PROJECTOR, state, [x], upstream, GRIDS)
-        assert_close(got, expected, what=f"(image tokens, gradients of [x, {', '.join(state)}])")
-
-    @ENCODER
-    @pytest.mark.points(2)
-    def test_encoder_gradients(self, submission, draw):
-        """pixels and all parameters get gradients, the table of positions from all images"""
-        state, images, upstream = vit_state(draw), pictures(draw), draw.normal(N, 16, dtype=F64)
-        leaves = [y.clone().requires_grad_() for y in (*images, *state.values())]
-        y = encoding(VIT, dict(zip(state, leaves[3:], strict=True)), leaves[:3])
-        expected = y.detach(), vjp([y], leaves, [upstream])
-        got = submission.run(encoded_gradients, VIT, state, images, upstream)
-        what = f"(encoded patches, gradients of [3 images, {', '.join(list(state)[:3])}, ...])"
-        assert_close(got, expected, what=what)
-
-    @SPLICE
-    def test_splice_gradients(self, submission, draw):
-        """gradients reach the image tokens, and the embeddings only where they stayed"""
-        embeddings, features = draw.normal(2, 7, 5, dtype=F64), draw.normal(7, 5, dtype=F64)
-        upstream, places = draw.normal(2, 7, 5, dtype=F64), TOKENS == 9
-        y = embeddings.clone()
-        y[places] = features
-        expected = y, [upstream * ~places[..., None], upstream[places]]
-        got = submission.run(spliced, embeddings, TOKENS, features, 9, upstream)
-        assert_close(got, expected, what="(embeddings, gradients of [embeddings, features])")
-
-
 class TestStability:
     @ATTENTION
     def test_large_attention(self, submission, draw):
@@ -518,7 +434,15 @@ SMALL = {"patch": 3, "width": 12, "heads": 3, "blocks": 1, "hidden": 7, "table":
 EDGES = (*EVERY_FUNCTION, empty_and_single)
 TestProperties = holds(
     case("pack", pack_calls, *EDGES, any_sequence(0), expect=cut_all),
-    case("interpolate_positions", position_calls, *EVERY_FUNCTION, empty_and_single, rounds_once, expect=resized),
+    case(
+        "interpolate_positions",
+        position_calls,
+        *EVERY_FUNCTION,
+        is_differentiable,
+        empty_and_single,
+        rounds_once,
+        expect=resized,
+    ),
     case(
         "rope_tables",
         table_calls,
@@ -528,22 +452,24 @@ TestProperties = holds(
         empty_and_single,
         expect=tables,
     ),
-    case("rotate", rotate_calls, *EDGES, rounds_once(kept=(1, 2)), expect=turned),
+    case("rotate", rotate_calls, *EDGES, is_differentiable(0), rounds_once(kept=(1, 2)), expect=turned),
     case(
         "packed_attention",
         attention_calls,
         *EDGES,
+        is_differentiable,
         any_sequence(3),
         rounds_once,
         type_follows(2),
         expect=alone,
     ),
-    case("merge_patches", merge_calls, *EDGES, any_sequence(1), expect=blocks),
+    case("merge_patches", merge_calls, *EDGES, is_differentiable, any_sequence(1), expect=blocks),
     *(
         case(
             "Projector",
             projector_calls(**settings),
             *EVERY_MODULE,
+            is_differentiable,
             empty_and_single,
             any_sequence(1),
             made=loaded,
@@ -557,6 +483,7 @@ TestProperties = holds(
             "MoonViT",
             encoder_calls(settings),
             *EVERY_MODULE,
+            is_differentiable,
             empty_and_single,
             any_sequence(0),
             made=loaded,
@@ -568,7 +495,7 @@ TestProperties = holds(
         )
         for name, settings in (("colour", VIT), ("grey", SMALL))
     ),
-    case("splice", splice_calls, *EDGES, type_follows(0), expect=filled_in),
+    case("splice", splice_calls, *EDGES, is_differentiable, type_follows(0), expect=filled_in),
 )
 
 

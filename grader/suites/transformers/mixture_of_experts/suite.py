@@ -5,7 +5,7 @@ import torch
 
 from grader.compare import assert_close, assert_equal
 from grader.cost import assert_cost, assert_growth
-from grader.probes import applied_cost, built, gradients, layout, loaded, vjp
+from grader.probes import built, gradients, layout, loaded
 from grader.properties import (
     EVERY_FUNCTION,
     EVERY_MODULE,
@@ -15,6 +15,7 @@ from grader.properties import (
     empty_and_single,
     given,
     holds,
+    is_differentiable,
     no_state_between_calls,
     on,
     result_is_new,
@@ -26,26 +27,10 @@ from grader.suite import probe
 
 
 @probe
-def routed(module, logits, k, bias, renormalise, upstream):
-    """Weights and experts, and what reaches the logits."""
-    logits = logits.clone().requires_grad_()
-    weights, experts = module.route(logits, k, bias, renormalise)
-    return weights.detach(), experts, vjp([weights], [logits], [upstream])[0]
-
-
-@probe
 def mixed(module, x, weights, experts, matrices):
     """The mixture of `tanh(x M_i)`, whose functions are in a list or a tuple as the matrices are."""
     functions = [lambda group, M=M: torch.tanh(group @ M) for M in matrices]
     return module.mixture(x, weights, experts, type(matrices)(functions))
-
-
-@probe
-def mixed_gradients(module, x, weights, experts, matrices, upstream):
-    """That mixture, and what reaches x, the weights and the matrices."""
-    leaves = [y.clone().requires_grad_() for y in (x, weights, *matrices)]
-    y = mixed(module, leaves[0], leaves[1], experts, leaves[2:])
-    return y.detach(), vjp([y], leaves, [upstream])
 
 
 @probe
@@ -72,20 +57,24 @@ def called(module, x, weights, experts, number):
 
 
 @probe
-def layer_output(module, settings, state, x):
-    """Output, logits and experts of a layer with the given parameters, and its bias afterwards."""
-    layer = loaded(module, "MixtureOfExperts", settings, state)
-    y, logits, experts = layer(x)
-    return y.detach(), logits.detach(), experts, layer.bias.detach()
+def loaded_layer(module, settings, state, bias):
+    """A layer with the given parameters and bias."""
+    return loaded(module, "MixtureOfExperts", settings, {**state, "bias": bias})
 
 
 @probe
-def layer_gradients(module, settings, state, x, upstream):
-    """The output, and what reaches x and every parameter."""
-    layer, x = loaded(module, "MixtureOfExperts", settings, state), x.clone().requires_grad_()
-    y = layer(x)[0]
-    parameters = dict(layer.named_parameters())
-    return y.detach(), vjp([y], [x, *(parameters[name] for name in state if name != "bias")], [upstream])
+def layer_output(module, settings, state, bias, x):
+    """Output, logits and experts of a layer with the given parameters, and its bias afterwards."""
+    layer = loaded_layer(module, settings, state, bias)
+    return *(y.detach() for y in layer(x)), layer.bias.detach()
+
+
+@probe
+def layer_cost(module, meter, settings, state, bias, x):
+    """Output, logits and experts; the forward alone is metered."""
+    layer = loaded_layer(module, settings, state, bias)
+    with meter:
+        return layer(x)
 
 
 @probe
@@ -141,13 +130,11 @@ def swiglu(x, gate, up, down):
     return (hidden / (1 + torch.exp(-hidden)) * (x @ up.T)) @ down.T
 
 
-def dense_layer(settings, state, x):
-    """Output, logits and experts of the layer, each shared expert on its own; float64."""
-    x = x.double()
+def dense_layer(settings, state, bias, x):
+    """Output, logits and experts of the layer, each shared expert on its own."""
     flat = x.reshape(-1, x.shape[-1])
-    state = {name: p.double() for name, p in state.items()}
     logits = flat @ state["router.weight"].T
-    weights, experts = gates(logits, settings["k"], state["bias"], settings.get("renormalise", True))
+    weights, experts = gates(logits, settings["k"], bias, settings.get("renormalise", True))
 
     def expert(name, rows=slice(None)):
         gate, up, down = (state[f"{name}.{part}.weight"] for part in ("gate", "up", "down"))
@@ -166,8 +153,6 @@ def balanced(logits, experts, mask=None):
         real = [t for t in range(len(z)) if mask is None or mask[t]]
         counts = [sum(choices[t].count(i) for t in real) for i in range(z.shape[-1])]
         p = torch.exp(z - torch.logsumexp(z, dim=-1, keepdim=True))
-        if not real:
-            return 0 * logits.sum()
         P = sum(p[t] for t in real) / len(real)
         f = torch.tensor(counts, dtype=F64) / (len(real) * len(choices[0]))
         losses.append(len(f) * (f * P).sum())
@@ -182,8 +167,8 @@ def clear(draw, rows, bias=BIAS, router=None):
     return x[scores.diff(dim=-1).min(dim=-1).values > 0.004][:rows].clone()
 
 
-def parameters(draw, settings=SETTINGS, dtype=F64):
-    """Random parameters of a layer, and the bias."""
+def parameters(draw, settings=SETTINGS):
+    """Random parameters of a layer, and its bias."""
     width, hidden, shared = settings["width"], settings["hidden"], settings.get("num_shared", 0)
     sizes = {f"experts.{i}": hidden for i in range(settings["num_experts"])}
     sizes |= {"shared": shared * hidden} if shared else {}
@@ -191,8 +176,7 @@ def parameters(draw, settings=SETTINGS, dtype=F64):
     for name, size in sizes.items():
         for part, shape in (("gate", (size, width)), ("up", (size, width)), ("down", (width, size))):
             state[f"{name}.{part}.weight"] = draw.normal(*shape, dtype=F64) / shape[1] ** 0.5
-    state["bias"] = BIAS if settings["num_experts"] == E else torch.zeros(settings["num_experts"], dtype=F64)
-    return {name: p.to(dtype) for name, p in state.items()}
+    return state, BIAS if settings["num_experts"] == E else torch.zeros(settings["num_experts"], dtype=F64)
 
 
 def moved(bias, load, rate=1e-3):
@@ -225,32 +209,6 @@ MIXTURE = pytest.mark.part("mixture")
 LOSS = pytest.mark.part("load_balance_loss")
 UPDATE = pytest.mark.part("update_bias")
 LAYER = pytest.mark.part("MixtureOfExperts")
-
-
-def check_route(submission, logits, k, bias, renormalise, upstream):
-    leaf = logits.clone().requires_grad_()
-    g, experts = gates(leaf, k, bias, renormalise)
-    weights = g.gather(1, experts)
-    expected = weights.detach(), experts, vjp([weights], [leaf], [upstream])[0]
-    got = submission.run(routed, logits, k, bias, renormalise, upstream)
-    assert_close(got, expected, what="(weights, experts, gradient of the logits)")
-
-
-def check_mixture(submission, x, weights, experts, matrices, upstream):
-    leaves = [y.clone().requires_grad_() for y in (x, weights, *matrices)]
-    functions = [lambda y, M=M: torch.tanh(y @ M) for M in leaves[2:]]
-    y = dense(leaves[0], scattered(leaves[1], experts, len(matrices)), functions)
-    expected = y.detach(), vjp([y], leaves, [upstream])
-    got = submission.run(mixed_gradients, x, weights, experts, matrices, upstream)
-    assert_close(got, expected, what="(output, gradients of [x, weights, *matrices of the experts])")
-
-
-def check_loss(submission, logits, experts, mask=None):
-    leaf, upstream = logits.clone().requires_grad_(), torch.ones(1, dtype=F64)
-    loss = balanced(leaf, experts, mask)
-    expected = loss.detach(), vjp([loss], [leaf], [upstream])
-    got = submission.run(gradients, "load_balance_loss", [logits], upstream, experts, mask)
-    assert_close(got, expected, what="(loss, [gradient of the logits])")
 
 
 class TestValues:
@@ -288,7 +246,8 @@ class TestValues:
             draw.normal(T, K, dtype=F64),
             draw.normal(E, D, D, dtype=F64),
         )
-        check_mixture(submission, x, weights, choices(draw), list(matrices), draw.normal(T, D, dtype=F64))
+        arguments = x, weights, choices(draw), list(matrices)
+        assert_close(submission.run(mixed, *arguments), mixture_of(*arguments), what="output", dtype=F64)
 
     @LOSS
     @pytest.mark.points(2)
@@ -321,9 +280,9 @@ class TestValues:
     @pytest.mark.points(2)
     def test_layer(self, submission, draw):
         """router, experts and shared experts add up to the formula, each shared expert on its own"""
-        state, x = parameters(draw), draw.normal(2, T, D, dtype=F64)
-        got = submission.run(layer_output, SETTINGS, state, x)
-        expected = *dense_layer(SETTINGS, state, x), state["bias"]
+        state, bias = parameters(draw)
+        arguments = SETTINGS, state, bias, draw.normal(2, T, D, dtype=F64)
+        got, expected = submission.run(layer_output, *arguments), (*dense_layer(*arguments), bias)
         assert_close(got, expected, what="(output, logits, experts, bias afterwards)")
 
     @LAYER
@@ -331,9 +290,9 @@ class TestValues:
     def test_layer_without_shared(self, submission, draw, k):
         """Switch's layer (k = 1, no renormalisation) and Mixtral's (k = 2) have no shared experts"""
         settings = {**SETTINGS, "k": k, "num_shared": 0, "renormalise": k > 1}
-        state, x = parameters(draw, settings), draw.normal(2, T, D, dtype=F64)
-        got = submission.run(layer_output, settings, state, x)
-        expected = *dense_layer(settings, state, x), state["bias"]
+        state, bias = parameters(draw, settings)
+        arguments = settings, state, bias, draw.normal(2, T, D, dtype=F64)
+        got, expected = submission.run(layer_output, *arguments), (*dense_layer(*arguments), bias)
         assert_close(got, expected, what="(output, logits, experts, bias afterwards)")
 
     @LAYER
@@ -350,37 +309,6 @@ class TestValues:
             assert_equal(got, expected, what=f"shapes of the parameters with {shared} shared experts")
             got = submission.run(buffers, settings)
             assert_equal(got, {"bias": torch.zeros(E)}, what="buffers in the state dict")
-
-
-class TestGradients:
-    @ROUTE
-    @pytest.mark.parametrize("renormalise", [True, False])
-    def test_route_gradient(self, submission, draw, renormalise):
-        """the logits get the gradient of the weights"""
-        logits, upstream = 2 * draw.normal(T, E, dtype=F64), draw.normal(T, K, dtype=F64)
-        check_route(submission, logits, K, BIAS, renormalise, upstream)
-
-    @LOSS
-    @pytest.mark.points(2)
-    def test_loss_gradient(self, submission, draw):
-        """the loss sends gradients through the mean probabilities, and not through the counts"""
-        logits = 2 * draw.normal(L, T, E, dtype=F64)
-        experts = torch.stack([gates(z, K)[1] for z in logits])
-        check_loss(submission, logits, experts)
-
-    @LAYER
-    @pytest.mark.points(2)
-    @pytest.mark.parametrize("k", [1, K])
-    def test_layer_gradients(self, submission, draw, k):
-        """x, the router and all experts get gradients, with k = 1 too"""
-        settings = {**SETTINGS, "k": k, "renormalise": k > 1}
-        state, x, upstream = parameters(draw), draw.normal(2, T, D, dtype=F64), draw.normal(2, T, D, dtype=F64)
-        names = [name for name in state if name != "bias"]
-        leaves = [y.clone().requires_grad_() for y in (x, *(state[name] for name in names))]
-        y = dense_layer(settings, {**dict(zip(names, leaves[1:], strict=True)), "bias": BIAS}, leaves[0])[0]
-        expected = y.detach(), vjp([y], leaves, [upstream])
-        got = submission.run(layer_gradients, settings, state, x, upstream)
-        assert_close(got, expected, what=f"(output, gradients of [x, {', '.join(names[:3])}, ...])")
 
 
 class TestStability:
@@ -424,14 +352,6 @@ class TestStability:
 
 
 class TestEdgeCases:
-    @ROUTE
-    @pytest.mark.parametrize("k", [1, E])
-    def test_extreme_k(self, submission, draw, k):
-        """k may be 1, where renormalised weights are constant, and E, where all experts are selected"""
-        logits, upstream = 2 * draw.normal(T, E, dtype=F64), draw.normal(T, k, dtype=F64)
-        for renormalise in (True, False):
-            check_route(submission, logits, k, None, renormalise, upstream)
-
     @DISPATCH
     def test_idle_experts(self, submission):
         """experts without tokens have a load of 0, the last ones too; one may have all"""
@@ -450,45 +370,29 @@ class TestEdgeCases:
             draw.normal(E, D, D, dtype=F64),
         )
         experts = torch.tensor([3, 1]).expand(23, 2)
-        check_mixture(submission, x, weights, experts, list(matrices), draw.normal(23, D, dtype=F64))
-
-    @MIXTURE
-    @pytest.mark.parametrize("k", [1, K])
-    def test_one_token(self, submission, draw, k):
-        """one token, as in decoding, with one expert or several"""
-        x, weights, matrices = (
-            draw.normal(1, D, dtype=F64),
-            draw.normal(1, k, dtype=F64),
-            draw.normal(E, D, D, dtype=F64),
-        )
-        check_mixture(submission, x, weights, choices(draw, 1, k), list(matrices), draw.normal(1, D, dtype=F64))
+        arguments = x, weights, experts, list(matrices)
+        assert_close(submission.run(mixed, *arguments), mixture_of(*arguments), what="output", dtype=F64)
 
     @LOSS
     @pytest.mark.points(2)
     def test_padding(self, submission, draw):
-        """padded tokens are neither counted nor averaged, wherever they stand"""
-        logits = 2 * draw.normal(L, T, E, dtype=F64)
+        """padded tokens are neither counted nor averaged, wherever they stand and whatever they hold"""
+        logits, mask = 2 * draw.normal(L, T, E, dtype=F64), torch.arange(T) % 3 > 0
         experts = torch.stack([gates(z, K)[1] for z in logits])
-        mask = torch.tensor([1, 1, 0, 1, 1, 0, 1, 1, 1, 0, 0], dtype=torch.bool)
-        check_loss(submission, logits, experts, mask)
+        expected = balanced(logits, experts, mask)
+        for padding in (logits + 1, torch.nan, torch.inf, -torch.inf):
+            padded = torch.where(mask[:, None], logits, padding)
+            what = f"loss with a padding of {'numbers' if torch.is_tensor(padding) else padding}"
+            assert_close(submission.load_balance_loss(padded, experts, mask), expected, what=what, dtype=F64)
 
     @LOSS
     def test_padding_alone(self, submission, draw):
         """without any real token the loss is 0, and so is its gradient"""
         logits, mask = draw.normal(L, T, E, dtype=F64), torch.zeros(T, dtype=torch.bool)
         experts = torch.stack([gates(z, K)[1] for z in logits])
-        check_loss(submission, logits, experts, mask)
-
-    @LOSS
-    def test_padding_of_anything(self, submission, draw):
-        """whatever the logits of padding are, infinite or no number, the loss is that of the real tokens"""
-        logits, mask = 2 * draw.normal(L, T, E, dtype=F64), torch.arange(T) % 3 > 0
-        experts, expected = torch.stack([gates(z, K)[1] for z in logits]), []
-        expected = balanced(logits, experts, mask)
-        for padding in (torch.nan, torch.inf, -torch.inf):
-            padded = torch.where(mask[:, None], logits, padding)
-            got = submission.load_balance_loss(padded, experts, mask)
-            assert_close(got, expected, what=f"loss with a padding of {padding}", dtype=F64)
+        got = submission.run(gradients, "load_balance_loss", [logits], torch.ones(1, dtype=F64), experts, mask)
+        expected = torch.zeros((), dtype=F64), [torch.zeros_like(logits)]
+        assert_close(got, expected, what="(loss, [gradient of the logits])")
 
     @LAYER
     def test_too_many(self, submission):
@@ -501,6 +405,7 @@ class TestEdgeCases:
 def route_calls(draw):
     """With a bias and without, renormalised and not, for one expert, some and all."""
     ways = ((T, K, BIAS, True), (4 * T, 1, BIAS, False), (1, 2, None, False), (T, E, None, True))
+    ways += ((3, 1, None, True), (3, E, BIAS, False))
     return [given(clear(draw, rows, bias), k, bias, renormalise) for rows, k, bias, renormalise in ways]
 
 
@@ -567,38 +472,42 @@ def layer_calls(**settings):
 
     def drawn(draw):
         chosen = {**SETTINGS, **settings}
-        state = parameters(draw, chosen)
+        state, bias = parameters(draw, chosen)
         shapes = (2, T), (1, 17), (3, 1)
         calls = [clear(draw, b * t, router=state["router.weight"]).view(b, t, D) for b, t in shapes]
-        return on(("MixtureOfExperts", chosen, state), *(given(x) for x in calls))
+        return on((chosen, state, bias), *(given(x) for x in calls))
 
     return drawn
 
 
 def exact_calls(draw):
     """A layer whose experts, shared ones too, are exact in half precision: they double, halve or swap features."""
-    state = parameters(draw)
+    state, bias = parameters(draw)
     state["router.weight"] = (8 * state["router.weight"]).round() / 8
     state["router.weight"][:, 0] = 0
     for name, p in state.items():
         if name.endswith("gate.weight"):
             p.zero_()[:, 0] = 1  # the first feature is 32, and silu(32) is 32 in every type
-        elif name.endswith("weight") and name != "router.weight":
+        elif name != "router.weight":
             rows, columns = p.shape
             p.zero_()[
                 torch.arange(rows), draw.integers(1, columns, rows) if columns == D else draw.integers(0, columns, rows)
             ] = 0.25
     x = clear(draw, 60, router=state["router.weight"]).view(3, 20, D)
     x[..., 0] = 32
-    return on(("MixtureOfExperts", SETTINGS, state), given(x))
-
-
-def layer(name, settings, state, x):
-    return dense_layer(settings, state, x)
+    return on((SETTINGS, state, bias), given(x))
 
 
 TestProperties = holds(
-    case("route", route_calls, *EVERY_FUNCTION, empty_and_single, rounds_once(None), expect=routed_to),
+    case(
+        "route",
+        route_calls,
+        *EVERY_FUNCTION,
+        is_differentiable(0),
+        empty_and_single,
+        rounds_once(None),
+        expect=routed_to,
+    ),
     case(
         "dispatch",
         dispatch_calls,
@@ -608,20 +517,37 @@ TestProperties = holds(
         empty_and_single,
         expect=sorted_choices,
     ),
-    case("mixture", mixture_calls, *EVERY_FUNCTION, any_sequence(3), empty_and_single, of=mixed, expect=mixture_of),
-    case("mixture", scaled_calls, rounds_once(None, kept=(1,)), of=scaled_mixture, expect=scaled),
-    case("load_balance_loss", loss_calls, *EVERY_FUNCTION, rounds_once(None), expect=balanced),
-    case("update_bias", update_calls, *EVERY_FUNCTION, empty_and_single, expect=moved),
-    case("MixtureOfExperts", layer_calls(), *EVERY_MODULE, empty_and_single, made=loaded, expect=layer),
     case(
-        "MixtureOfExperts",
-        layer_calls(k=2, num_shared=1, renormalise=False),
-        *EVERY_MODULE,
-        made=loaded,
-        expect=layer,
-        name="not renormalised",
+        "mixture",
+        mixture_calls,
+        *EVERY_FUNCTION,
+        is_differentiable,
+        any_sequence(3),
+        empty_and_single,
+        of=mixed,
+        expect=mixture_of,
     ),
-    case("MixtureOfExperts", exact_calls, rounds_once((1,)), made=loaded, expect=layer, name="exact experts"),
+    case("mixture", scaled_calls, rounds_once(None, kept=(1,)), of=scaled_mixture, expect=scaled),
+    case("load_balance_loss", loss_calls, *EVERY_FUNCTION, is_differentiable, rounds_once(None), expect=balanced),
+    case("update_bias", update_calls, *EVERY_FUNCTION, empty_and_single, expect=moved),
+    *(
+        case(
+            "MixtureOfExperts",
+            layer_calls(**settings),
+            *EVERY_MODULE,
+            is_differentiable,
+            empty_and_single,
+            made=loaded_layer,
+            expect=dense_layer,
+            name=name,
+        )
+        for name, settings in (
+            ("DeepSeek", {}),
+            ("Switch", {"k": 1, "num_shared": 0, "renormalise": False}),
+            ("not renormalised", {"k": 2, "num_shared": 1, "renormalise": False}),
+        )
+    ),
+    case("MixtureOfExperts", exact_calls, rounds_once((1,)), made=loaded_layer, expect=dense_layer, name="exact"),
 )
 
 
@@ -648,6 +574,24 @@ class TestPerformance:
             costs.append(got.cost)
         assert_growth(*costs, "operators", at_most=1.0, when=f"the number of {what} doubles")
 
+    @pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=pytest.mark.part(name)) for name in ("route", "load_balance_loss")]
+    )
+    def test_operators_around(self, submission, draw, name):
+        """the number of operators depends neither on tokens nor on choices"""
+        costs = []
+        for tokens, k in ((16, 2), (33, 4)):
+            logits = clear(draw, tokens)
+            weights, experts = routed_to(logits, k, BIAS)
+            if name == "route":
+                arguments, expected = (logits, k, BIAS), (weights, experts)
+            else:
+                arguments, expected = (logits[None], experts[None]), balanced(logits[None], experts[None])
+            got = submission.measure(name, *arguments)
+            assert_close(got.value, expected, what="result")
+            costs.append(got.cost)
+        assert_growth(*costs, "operators", at_most=1.0, when="there are 33 tokens and not 16, with 4 experts and not 2")
+
     @DISPATCH
     def test_dispatch_memory(self, submission):
         """sorting makes nothing that grows with tokens times experts"""
@@ -665,9 +609,9 @@ class TestPerformance:
         """the arithmetic is that of k experts a token and the shared ones, and nothing larger is made"""
         tokens, width, hidden = 24, 20, 12
         settings = {"width": width, "hidden": hidden, "num_experts": number, "k": k, "num_shared": shared}
-        state, x = parameters(draw, settings), draw.normal(2, tokens // 2, width, dtype=F64)
-        got = submission.measure(applied_cost, "MixtureOfExperts", settings, state, x)
-        assert_close(got.value, dense_layer(settings, state, x), what="(output, logits, experts)")
+        arguments = settings, *parameters(draw, settings), draw.normal(2, tokens // 2, width, dtype=F64)
+        got = submission.measure(layer_cost, *arguments)
+        assert_close(got.value, dense_layer(*arguments), what="(output, logits, experts)")
         flops = 2 * tokens * width * number + 6 * tokens * width * hidden * (k + shared)
         why = "the router, k experts a token, the shared ones, and weighing and adding up"
         assert_cost(got.cost, "flops", at_most=flops + 4 * tokens * k * width, why=why)

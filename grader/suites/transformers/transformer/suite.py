@@ -10,7 +10,6 @@ from grader.cost import assert_cost, assert_growth
 from grader.probes import (
     applied,
     applied_cost,
-    applied_gradients,
     gradients,
     loaded,
     loaded_method,
@@ -27,6 +26,7 @@ from grader.properties import (
     empty_and_single,
     given,
     holds,
+    is_differentiable,
     no_state_between_calls,
     on,
     parameters_are_read_each_time,
@@ -43,17 +43,6 @@ from grader.suite import probe
 def residual_of(module, x, inner, outer, pre_norm):
     """The residual connection around a linear map as the sublayer and another, with a tanh, as the norm."""
     return module.residual(x, lambda t: t @ inner, lambda t: torch.tanh(t @ outer), pre_norm)
-
-
-@probe
-def residual_gradients(module, x, inner, outer, upstream):
-    """Post-norm and pre-norm of it, and what reaches x."""
-    results = []
-    for pre_norm in (False, True):
-        leaf = x.clone().requires_grad_()
-        y = residual_of(module, leaf, inner, outer, pre_norm)
-        results.append((y.detach(), vjp([y], [leaf], [upstream])[0]))
-    return results
 
 
 @probe
@@ -314,6 +303,15 @@ class TestValues:
         got = submission.run(applied, "FeedForward", settings, state, x)
         assert_close(got, fed(x, state, ""), what="output", dtype=F64)
 
+    @RESIDUAL
+    @pytest.mark.points(2)
+    def test_residual(self, submission, draw):
+        """post-norm norms the sum; pre-norm norms what the sublayer reads, and the sum starts from x"""
+        for pre_norm in (False, True):
+            arguments = *(draw.normal(E, E, dtype=F64) for _ in range(3)), pre_norm
+            got = submission.run(residual_of, *arguments)
+            assert_close(got, connected(*arguments), what=f"output of {'pre' if pre_norm else 'post'}-norm", dtype=F64)
+
     @SOURCE_MASK
     def test_source_mask(self, submission):
         """padding is hidden as a key, wherever it stands"""
@@ -388,15 +386,6 @@ class TestValues:
 
 
 class TestGradients:
-    @NORM
-    def test_norm_autograd(self, submission, draw):
-        """layer norm is differentiable in x, gain and shift"""
-        leaves = [draw.normal(*shape, dtype=F64) for shape in ((B, T, E), (E,), (E,))]
-        upstream = draw.normal(B, T, E, dtype=F64)
-        expected = normed(*leaves), normed_gradients(upstream, *leaves[:2])
-        got = submission.run(gradients, "layer_norm", leaves, upstream)
-        assert_close(got, expected, what="(output, gradients of [x, weight, bias])")
-
     @BACKWARD
     @pytest.mark.points(3)
     def test_norm_by_hand(self, submission, draw):
@@ -412,69 +401,6 @@ class TestGradients:
         assert_close(
             got, normed_gradients(upstream, x, weight, 0.7), what="(dx, d_gamma, d_beta) for eps = 0.7", dtype=F64
         )
-
-    @RESIDUAL
-    @pytest.mark.points(2)
-    def test_residual(self, submission, draw):
-        """post-norm norms the sum; pre-norm norms what the sublayer reads, and the sum starts from x"""
-        x, upstream = draw.normal(B, E, dtype=F64), draw.normal(B, E, dtype=F64)
-        inner, outer = draw.normal(E, E, dtype=F64), draw.normal(E, E, dtype=F64)
-        expected = []
-        for pre_norm in (False, True):
-            leaf = x.clone().requires_grad_()
-            y = connected(leaf, inner, outer, pre_norm)
-            expected.append((y.detach(), vjp([y], [leaf], [upstream])[0]))
-        got = submission.run(residual_gradients, x, inner, outer, upstream)
-        assert_close(got, expected, what="[(output, gradient) of post-norm, of pre-norm]")
-
-    @ENCODER
-    def test_encoder_layer_gradients(self, submission, draw):
-        """tokens and all parameters of an encoder layer get gradients"""
-        settings = {**LAYER, "pre_norm": True}
-        state, x = filled(draw, settings, "EncoderLayer"), draw.normal(B, S, E, dtype=F64)
-        mask, upstream = visible(SOURCE, 1, False, 4), draw.normal(B, S, E, dtype=F64)
-        leaves = [y.clone().requires_grad_() for y in (x, *state.values())]
-        y = block(leaves[0], None, mask, None, dict(zip(state, leaves[1:], strict=True)), True)
-        expected = y.detach(), vjp([y], leaves, [upstream])
-        got = submission.run(applied_gradients, "EncoderLayer", settings, state, [x], upstream, mask)
-        assert_close(got, expected, what="(output, gradients of [x, *parameters])")
-
-    @DECODER
-    def test_decoder_layer_gradients(self, submission, draw):
-        """tokens, memory and all parameters of a decoder layer get gradients"""
-        settings = {**LAYER, "pre_norm": False}
-        state, upstream = filled(draw, settings, "DecoderLayer"), draw.normal(B, T, E, dtype=F64)
-        x, memory = draw.normal(B, T, E, dtype=F64), draw.normal(B, S, E, dtype=F64)
-        masks = visible(TARGET, T, True, 4), visible(SOURCE, 1, False, 4)
-        leaves = [y.clone().requires_grad_() for y in (x, memory, *state.values())]
-        y = block(*leaves[:2], *masks, dict(zip(state, leaves[2:], strict=True)), False)
-        expected = y.detach(), vjp([y], leaves, [upstream])
-        got = submission.run(applied_gradients, "DecoderLayer", settings, state, [x, memory], upstream, *masks)
-        assert_close(got, expected, what="(output, gradients of [x, memory, *parameters])")
-
-    @WHOLE
-    @pytest.mark.points(2)
-    def test_model_gradients(self, submission, draw):
-        """all parameters get gradients, the embeddings from source, target and output"""
-        settings = {**MODEL, "pre_norm": True}
-        state, upstream = filled(draw, settings, "Transformer"), draw.normal(B, T, V, dtype=F64)
-        leaves = [y.clone().requires_grad_() for y in state.values()]
-        own = dict(zip(state, leaves, strict=True))
-        y = decoding(TARGET, encoding(SOURCE, own, settings), SOURCE, own, settings)
-        expected = y.detach(), vjp([y], leaves, [upstream])
-        got = submission.run(applied_gradients, "Transformer", settings, state, [], upstream, SOURCE, TARGET)
-        assert_close(got, expected, what="(logits, gradients of [embedding.weight, ...])")
-
-    @LOSS
-    @pytest.mark.points(2)
-    def test_loss_gradient(self, submission, draw):
-        """a real token's logits get p minus q over the number of real tokens; padding gets 0"""
-        logits, one = 2 * draw.normal(B, T, V, dtype=F64), torch.ones(1, dtype=F64)
-        for padding in (4, -100):  # which may be a number that is no class
-            targets = TARGET.masked_fill(TARGET == 4, padding)
-            loss, gradient = smoothed(logits, targets, 0.2, padding)
-            got = submission.run(gradients, "label_smoothed_loss", [logits], one, targets, 0.2, padding)
-            assert_close(got, (loss, [gradient]), what=f"(loss, [gradient of the logits]) for the padding {padding}")
 
 
 class TestStability:
@@ -729,7 +655,16 @@ TestProperties = holds(
         empty_and_single,
         expect=lambda length, width, dtype=torch.float32: waves(length, width).to(dtype),
     ),
-    case("layer_norm", norm_calls, *EVERY_FUNCTION, empty_and_single, rounds_once, type_follows(0), expect=normed),
+    case(
+        "layer_norm",
+        norm_calls,
+        *EVERY_FUNCTION,
+        is_differentiable,
+        empty_and_single,
+        rounds_once,
+        type_follows(0),
+        expect=normed,
+    ),
     case(
         "layer_norm_gradients",
         norm_gradient_calls((B, T, 40), (1, 3, 4, E), (2, 1, E)),
@@ -746,8 +681,16 @@ TestProperties = holds(
         expect=by_hand,
         name="gradients of one token",
     ),
-    case("FeedForward", feed_calls, *EVERY_MODULE, empty_and_single, made=loaded, expect=layer),
-    case("residual", residual_calls, *EVERY_FUNCTION, empty_and_single, of=residual_of, expect=connected),
+    case("FeedForward", feed_calls, *EVERY_MODULE, is_differentiable, empty_and_single, made=loaded, expect=layer),
+    case(
+        "residual",
+        residual_calls,
+        *EVERY_FUNCTION,
+        is_differentiable,
+        empty_and_single,
+        of=residual_of,
+        expect=connected,
+    ),
     case("source_mask", mask_calls, *MASKS, expect=seen_by(False)),
     case("target_mask", mask_calls, *MASKS, expect=seen_by(True)),
     *(
@@ -755,6 +698,7 @@ TestProperties = holds(
             name,
             layer_calls(name, heads, pre_norm),
             *EVERY_MODULE,
+            is_differentiable,
             empty_and_single,
             made=loaded,
             expect=layer,
@@ -767,7 +711,7 @@ TestProperties = holds(
         case(
             "Transformer",
             model_calls(settings, method),
-            *(EVERY_MODULE if method != "translate" else TOKENS),
+            *((*EVERY_MODULE, is_differentiable) if method != "translate" else TOKENS),
             empty_and_single,
             made=loaded_method,
             expect=model,
@@ -783,7 +727,7 @@ TestProperties = holds(
             ("translate", PRE, "translate"),
         )
     ),
-    case("label_smoothed_loss", loss_calls, *EVERY_FUNCTION, rounds_once(None), expect=loss_of),
+    case("label_smoothed_loss", loss_calls, *EVERY_FUNCTION, is_differentiable, rounds_once(None), expect=loss_of),
 )
 
 
