@@ -163,7 +163,7 @@ def _not_finite(a: Any, b: Any, close: Close) -> str | None:
     bad = ~np.isfinite(a) & np.isfinite(b)
     if not bad.any():
         return None
-    rows = bad.reshape(-1, a.shape[-1]) if a.ndim else bad.reshape(1, 1)
+    rows = bad.reshape(-1, a.shape[-1])
     kind = "NaN" if np.isnan(a[bad]).all() else "infinite or NaN"
     right = close(np.where(bad, 0.0, a), np.where(bad, 0.0, b))
     rest = "" if bad.all() else "; the rest is right" if right else "; other elements are wrong too"

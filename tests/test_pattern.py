@@ -169,6 +169,8 @@ SCALARS = {
     "zero": (0.0, 3.7, None),
     "for zero": (3.7, 0.0, None),
     "not finite": (INF, 3.7, None),
+    "infinite, and so is the square": (INF, 1e200, None),
+    "no logarithm": (2.5, -0.5, None),
     "for infinity": (3.7, INF, None),
     "nan": (NAN, 3.7, None),
     "truth": (True, -1, None),
@@ -338,9 +340,9 @@ def test_a_region_is_what_is_beyond_the_tolerance():
 
 def test_lists_are_compared_in_their_order():
     of = Difference.of_lists
-    assert of([[15.0]], [[10.0]], 0.4, 0.0) is not None
-    assert of([[10.0]], [[15.0]], 0.4, 0.0) is None
-    assert of([[1.0]], [[1.3]], 0.0, 0.4) is None
+    assert of([15.0], [10.0], 0.4, 0.0) is not None
+    assert of([10.0], [15.0], 0.4, 0.0) is None
+    assert of([1.0], [1.3], 0.0, 0.4) is None
     assert of(1.3, 0.1, 0.0, 2.0) is None
     assert of(1.3, 0.1, 2.0, 0.0) is not None
 
@@ -349,7 +351,7 @@ def test_lists_are_compared_in_their_order():
     ("x", "y", "shown"),
     [
         (1.2345678, 2.3456789, ("1.23457", "2.34568")),
-        (1.23456789012, 1.23456799012, ("1.23456789", "1.23456799")),
+        (1.234567894, 1.234567994, ("1.23456789", "1.23456799")),
         (1.2345678901234, 1.2345678902234, ("1.23456789012", "1.23456789022")),
     ],
 )
@@ -385,6 +387,7 @@ EDGES = {
     "nearly no offset": (X + 0.0119, X, None),
     "a small offset": (X + 0.0121, X, "the right values plus a constant of 0.0121"),
     "an offset where one is infinite": (changed(X, (0, 0), to=INF) + 2, changed(X, (0, 0), to=INF), None),
+    "nearly that of a size": (X * 2 * 1.00005, X, "the right values times a constant factor of 2 = sqrt(4), where 4 is the size of an axis"),
     "a factor near that of a size": (X * 2 * 1.00015, X, "the right values times a constant factor of 2"),
     "a factor that is one's size": (X[:1] * 1.002, X[:1], "the right values times a constant factor of 1.002"),
     # regions
@@ -397,6 +400,8 @@ EDGES = {
     "the last three": (where(ROWS > 1), S, "wrong from index 2 to the end along axis 0 (of size 5); right before"),
     "odd of an even size": (changed(np.arange(8.0) + 1, 1, 3, 5, 7, to=-9), np.arange(8.0) + 1, "wrong at odd indices along axis 0 (of size 8) only"),
     "even of an odd size": (changed(np.arange(7.0) + 1, 0, 2, 4, 6, to=-9), np.arange(7.0) + 1, "wrong at even indices along axis 0 (of size 7) only"),
+    "even of an even size": (changed(np.arange(8.0) + 1, 0, 2, 4, 6, to=-9), np.arange(8.0) + 1, "wrong at even indices along axis 0 (of size 8) only"),
+    "two rows of a column": (where(((ROWS == 0) | (ROWS == 3)) & (COLUMNS == 1)), S, "wrong at index 1 along axis 1 (of size 5) only"),
     "even but the last": (changed(np.arange(7.0) + 1, 0, 2, 4, to=-9), np.arange(7.0) + 1, None),
     "odd but the last": (changed(np.arange(8.0) + 1, 1, 3, 5, to=-9), np.arange(8.0) + 1, None),
     "not the beginning": (changed(np.arange(8.0) + 1, 0, 1, 3, to=-9), np.arange(8.0) + 1, None),
