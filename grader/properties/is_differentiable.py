@@ -38,7 +38,8 @@ def cuts_the_graph(original: Any) -> Any:
             cut.append(x)
             return x.detach()
 
-        return original(*mapped(args, without_graph), **mapped(kwargs, without_graph))
+        result = original(*mapped(args, without_graph), **mapped(kwargs, without_graph))
+        return result if cut else mapped(result, lambda x: x.detach())  # the parameters' graph, then
 
     return wrapped
 
