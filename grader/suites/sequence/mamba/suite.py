@@ -374,15 +374,13 @@ class TestStability:
 
     @pytest.mark.part("MambaBlock")
     def test_half_block(self, submission, draw):
-        """a bfloat16 block gives bfloat16, and keeps its state h in float32"""
+        """a bfloat16 block gives bfloat16, and keeps its state h in float32, digits included"""
         weights, x = weights_of(draw, torch.bfloat16), draw.normal(BATCH, L, DIM, dtype=torch.bfloat16)
         y, (conv_state, h) = submission.run(decoded, weights, x, 3)
         kinds = [torch.bfloat16, torch.bfloat16, torch.float32]
         assert_equal([y.dtype, conv_state.dtype, h.dtype], kinds, what="types of y and the state's two parts")
-        exact = going_on({name: w.double() for name, w in weights.items()}, x.double(), 3)
-        reason = "the roundings of u, delta, B and C to bfloat16 are allowed"
-        got = y.double(), (conv_state.double(), h.double())
-        assert_close(got, exact, what="(all y, last state)", rtol=0.05, atol=0.1, reason=reason)
+        digits = (h != h.bfloat16().float()).any()
+        assert_that(digits, "the state h has more digits than bfloat16 holds", got="a rounded state")
 
     @pytest.mark.part("retention")
     def test_strong_decay(self, submission, draw):
