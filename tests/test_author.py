@@ -223,7 +223,7 @@ def test_what_cannot_be_listed(kit, survivors):
         (("square", "--equivalent", "0123456789ab", "so"), "maths/square has no mutant `0123456789ab`"),
         (("square", "--equivalent", killed, "so"), f"the mutant `{killed}` is killed"),
         (("square", "--equivalent", survivors[0], " "), "say why no test can tell"),
-        (("--equivalent", survivors[0], "so"), "`--equivalent` is about one exercise"),
+        (("--equivalent", survivors[0], "so"), "`--equivalent` is about one text"),
     ):
         said = kit.dev("mutate", *words)
         assert (said.returncode, message in said.stderr) == (2, True), said.stderr

@@ -16,6 +16,14 @@ def gaps(module, cases):
     return [module.maximum_gap(nums) for nums in cases]
 
 
+@probe
+def after_the_call(module, nums):
+    """What the list of the caller holds afterwards."""
+    given = list(nums)
+    module.maximum_gap(given)
+    return given
+
+
 def oracle(nums):
     return max((b - a for a, b in itertools.pairwise(sorted(nums))), default=0)
 
@@ -82,6 +90,11 @@ class TestEdgeCases:
         """few, equal, crowded, far and huge numbers"""
         for nums, got in zip(EDGES[case], submission.run(gaps, EDGES[case]), strict=True):
             assert_equal(got, oracle(nums), what=f"maximum_gap({nums})")
+
+    def test_input_unchanged(self, submission):
+        """`nums` is left as it is"""
+        nums = [12, 5, 19, 7, 3]
+        assert_equal(submission.run(after_the_call, nums), nums, what="`nums` after the call")
 
 
 TestProperties = holds(
